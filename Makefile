@@ -1,0 +1,147 @@
+# headgate - make works without ./configure; `make help` says what there is.
+#
+# Knobs (on the command line, or in config.mak, which ./configure writes):
+#   DEVELOPER=1   warnings are errors; named crash points are compiled in
+#   SAN=asan      AddressSanitizer, LeakSanitizer and UBSan
+#   B=DIR         where objects and programs go (build)
+#   T='t/t20*'    which whole-system tests `make check` runs (all)
+#   prefix, sysconfdir, runstatedir, mandir, DESTDIR   as usual
+
+prefix = /usr/local
+sbindir = $(prefix)/sbin
+bindir = $(prefix)/bin
+sysconfdir = $(prefix)/etc
+mandir = $(prefix)/share/man
+runstatedir = /run
+PYTHON = /usr/bin/python3
+-include config.mak
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+B = build
+CC = gcc
+OPT = -O2 -g
+CFLAGS = $(OPT)
+LDFLAGS =
+VERSION := 0.1.0
+
+WARN = -Wall -Wextra -Wno-unused-parameter -Wstrict-prototypes -Wmissing-prototypes \
+	-Wold-style-definition -Wvla -Wformat-security -Wshadow -Wwrite-strings
+HARDEN = -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+LINK_HARDEN = -pie -Wl,-z,relro,-z,now
+CPPFLAGS_OWN = -D_GNU_SOURCE -Isrc -DHEADGATE_VERSION='"$(VERSION)"' \
+	-DHEADGATE_SYSCONFDIR='"$(sysconfdir)"' -DHEADGATE_RUNSTATEDIR='"$(runstatedir)"'
+ifeq ($(DEVELOPER),1)
+WARN += -Werror
+CPPFLAGS_OWN += -DHEADGATE_DEVELOPER
+endif
+ifeq ($(SAN),asan)
+HARDEN = -fPIE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LINK_HARDEN = -pie -fsanitize=address,undefined
+endif
+ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(CPPFLAGS_OWN) $(CPPFLAGS) -MMD -MP
+
+LIBS_BASE = -levent_core -lm
+LIBS_CONF = -lyaml -lcrypto
+LIBS_WORKER = -levhtp -levent_openssl -levent_extra -levent_core -lwslay -lcurl -ljansson -lssl -lcrypto
+LIBS_CHECK := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
+
+room = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard src/$(1)/*.c))
+BASE = $(call room,base)
+CONF = $(call room,conf)
+SHM = $(call room,shm)
+WORKER = $(call room,worker) $(foreach r,exchange admit provider http endpoint,$(call room,worker/$(r)))
+MASTER = $(call room,master)
+DAEMON = $(BASE) $(CONF) $(SHM) $(WORKER) $(MASTER)
+STAT = $(call room,tools/headgatestat)
+SIM = $(call room,tools/llmsim)
+PROGRAMS = $(B)/headgate $(B)/headgatestat $(B)/llmsim
+UNITS = $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/test_*.c))
+
+all: $(PROGRAMS)
+
+# Objects are made again when the flags change, as in git's own Makefile.
+FLAGS_NOW = $(CC) $(ALL_CFLAGS) $(LINK_HARDEN) $(LDFLAGS)
+$(B)/flags: FORCE
+	@mkdir -p $(B); echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
+
+$(B)/obj/%.o: src/%.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+link = @echo "  LINK  $@"; $(CC) $(CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@
+
+$(B)/headgate: $(B)/obj/main.o $(DAEMON)
+	$(link) $^ $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
+$(B)/headgatestat: $(STAT) $(BASE) $(SHM)
+	$(link) $^ -ljansson $(LIBS_BASE)
+$(B)/llmsim: $(SIM) $(BASE)
+	$(link) $^ -ljansson $(LIBS_BASE)
+
+# A unit test is linked with every room of the daemon; the linker takes what it needs.
+$(B)/libheadgate.a: $(DAEMON)
+	@rm -f $@; ar rcs $@ $^
+$(B)/unit/%: t/unit/%.c t/unit/unit.h $(B)/libheadgate.a $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  TEST  $<"
+	@$(CC) $(ALL_CFLAGS) -It/unit -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< $(B)/libheadgate.a \
+		$(LIBS_CHECK) $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
+
+# ---- tests ------------------------------------------------------------------
+# `make check` builds its own tree with the developer's switches (crash points!)
+# beside the one that you run, and tests that.
+CHECK_B = $(if $(filter asan,$(SAN)),build/asan,build/check)
+T = t/t*.t
+check:
+	+@$(MAKE) --no-print-directory check-here B=$(CHECK_B) DEVELOPER=1
+check-here: check-tree all $(UNITS)
+	HEADGATE_BUILD=$(B) prove --timer --merge -e '' $(UNITS) $(wildcard $(T))
+check-unit:
+	+@$(MAKE) --no-print-directory check-unit-here B=$(CHECK_B) DEVELOPER=1
+check-unit-here: $(UNITS)
+	prove --timer -e '' $(UNITS)
+# What the tree promises about itself: rooms, sizes, documentation.
+check-tree:
+	@scripts/check-includes
+	@scripts/check-size
+
+# ---- a first look -----------------------------------------------------------
+deps:
+	@scripts/deps
+demo: deps
+	+@$(MAKE) --no-print-directory all
+	@B=$(B) scripts/demo start
+demo-stop:
+	@B=$(B) scripts/demo stop
+
+install: all
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(sysconfdir)/headgate \
+		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8
+	install -m 755 $(B)/headgate $(DESTDIR)$(sbindir)/headgate
+	install -m 755 $(B)/headgatestat $(B)/llmsim $(DESTDIR)$(bindir)
+	test -e $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml || \
+		install -m 640 etc/headgate.yaml $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml
+	for n in 1 5 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n || exit; done
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf build
+help:
+	@echo 'make              build headgate, headgatestat and llmsim into build/'
+	@echo 'make deps         install the Debian packages that headgate needs'
+	@echo 'make demo         all of it: packages, build, daemon with a simulated provider, a streamed chat'
+	@echo 'make demo-stop    stop what make demo started'
+	@echo 'make check        unit tests and whole-system tests (T="t/t20*" for some of them)'
+	@echo 'make check SAN=asan   the same under AddressSanitizer and UBSan'
+	@echo 'make check-unit   unit tests only'
+	@echo 'make install      to $(prefix); DESTDIR is honoured'
+	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
+
+FORCE:
+.PHONY: all check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

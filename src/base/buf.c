@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* buf.c - see buf.h. */
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/bug.h"
+
+char *buf_reserve(struct buf *b, size_t more)
+{
+	size_t need = b->len + more + 1;
+
+	BUG_ON(need < more);
+	if (need > b->size) {
+		size_t size = b->size ? b->size : 64;
+
+		while (size < need)
+			size *= 2;
+		b->data = xrealloc(b->data, size);
+		b->size = size;
+	}
+	return b->data + b->len;
+}
+
+void buf_add(struct buf *b, const void *bytes, size_t len)
+{
+	char *to = buf_reserve(b, len);
+
+	if (len)
+		memcpy(to, bytes, len);
+	b->len += len;
+	b->data[b->len] = 0;
+}
+
+void buf_adds(struct buf *b, const char *text)
+{
+	buf_add(b, text, strlen(text));
+}
+
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	BUG_ON(n < 0);
+	vsnprintf(buf_reserve(b, (size_t)n), (size_t)n + 1, fmt, again);
+	va_end(again);
+	b->len += (size_t)n;
+}
+
+void buf_addf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vaddf(b, fmt, ap);
+	va_end(ap);
+}
+
+void buf_drop(struct buf *b, size_t n)
+{
+	BUG_ON(n > b->len);
+	if (n) {
+		b->len -= n;
+		memmove(b->data, b->data + n, b->len + 1);
+	}
+}
+
+void buf_clear(struct buf *b)
+{
+	b->len = 0;
+	if (b->data)
+		b->data[0] = 0;
+}
+
+void buf_release(struct buf *b)
+{
+	free(b->data);
+	*b = BUF_INIT;
+}

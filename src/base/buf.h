@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * buf.h - a growing run of bytes, for texts that are put together (JSON, heads).
+ * Always NUL-terminated behind len, so data can be read as a string.
+ */
+#ifndef BASE_BUF_H
+#define BASE_BUF_H
+
+#include "base/base.h"
+
+struct buf {
+	char *data; /* NULL while empty and never used */
+	size_t len;
+	size_t size;
+};
+
+#define BUF_INIT ((struct buf){ 0 })
+
+/* Room for `more` bytes behind len; returns where they go. */
+char *buf_reserve(struct buf *b, size_t more);
+void buf_add(struct buf *b, const void *bytes, size_t len);
+void buf_adds(struct buf *b, const char *text);
+void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap);
+/* Remove the first n bytes. */
+void buf_drop(struct buf *b, size_t n);
+/* len = 0; keeps the memory. */
+void buf_clear(struct buf *b);
+/* Gives the memory back; the buffer may be used again. */
+void buf_release(struct buf *b);
+
+#endif
