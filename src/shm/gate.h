@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * gate.h - permits that survive their holders (design: "The gate").
+ *
+ * A gate hands out `limit` permits to all workers. A permit held by a worker is
+ * written in that worker's cell, so that the master can give it back when the
+ * worker dies; a worker's waiters stand in a heap of its own, and only the best
+ * one is published. No lock, nothing that a dead or stopped process can hold.
+ * t/model/gate.pml is the checked model of exactly these steps; the names of the
+ * crash points in gate.c are the places where the model lets a worker die.
+ *
+ * All functions but gate_read() are for workers; a gate_line belongs to one
+ * worker's one thread.
+ */
+#ifndef SHM_GATE_H
+#define SHM_GATE_H
+
+#include "base/base.h"
+
+struct shm;
+struct gate_line; /* a worker's part in one gate: its waiters, its cell */
+
+enum ticket_state { TICKET_IDLE, TICKET_WAITING, TICKET_HELD };
+
+/* Embedded in whoever wants a permit; zero it before first use. */
+struct gate_ticket {
+	uint64_t tag;		/* order in line; smaller is served first */
+	size_t heap_at;		/* place in the worker's heap */
+	enum ticket_state state;
+	uint64_t since_us;	/* when it came into line */
+};
+
+/*
+ * A permit was granted to a ticket that had to wait: it is TICKET_HELD now. Called
+ * by gate_poll() only, so at the end of a loop turn, never inside another call.
+ */
+typedef void (*gate_granted_fn)(struct gate_ticket *ticket, void *arg);
+
+/* This worker's line at gate number `gate` of the segment; lives as long as the worker. */
+struct gate_line *gate_line_open(struct shm *shm, unsigned gate, gate_granted_fn granted, void *arg);
+void gate_line_close(struct gate_line *line);
+
+/*
+ * Stand in line. True: there was a permit at once, the ticket is HELD (granted()
+ * is not called). False: it is WAITING.
+ */
+bool gate_arrive(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
+
+/* As gate_arrive(), but never waits: false if no permit is free or others are in line. */
+bool gate_try(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
+
+/*
+ * Leave: a WAITING ticket loses its place in line (a grant that was on its way goes
+ * to the next), a HELD one gives its permit back. The ticket is IDLE afterwards.
+ */
+void gate_leave(struct gate_line *line, struct gate_ticket *ticket);
+
+/*
+ * Collect what other workers (or our own releases) granted to us. To be called when the wake
+ * descriptor was readable and at the end of each loop turn; cheap when there is nothing.
+ */
+void gate_poll(struct gate_line *line);
+
+/* How many wait in front of a WAITING ticket over all workers, +1 (an estimate: heads only are shared). */
+uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket);
+
+/* What a gate shows to anybody, also to read-only tools. */
+struct gate_reading {
+	uint64_t limit;
+	uint64_t used;
+	uint64_t waiting;
+	uint64_t grants;	/* since the segment was made */
+	uint64_t interval_us;	/* mean time between two grants lately; 0: not known yet */
+};
+void gate_read(const struct shm *shm, unsigned gate, struct gate_reading *r);
+
+/* A new limit, in force at once for all workers; dispatches if it grew. Master only. */
+void gate_set_limit(struct shm *shm, unsigned gate, uint64_t limit);
+
+/* ---- for shm/reclaim.c ---- */
+
+/* Clear the cell of a dead worker. */
+void gate_reap(struct shm *shm, unsigned gate, unsigned slot);
+/*
+ * After all dead cells are cleared: give back what the dead had in their hands. False: no quiet
+ * moment was found, come back at the next tick. *lost_r: how many permits came back this way.
+ */
+bool gate_audit(struct shm *shm, unsigned gate, uint64_t *lost_r) MUST_CHECK;
+
+#endif

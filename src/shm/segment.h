@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * segment.h - the one piece of memory that all processes of headgate share.
+ *
+ * A file in the run directory, mapped shared. The master makes it before it forks;
+ * workers inherit the mapping; tools attach read-only by name. Its layout is in
+ * layout.h (private to this room) and drawn in doc/shm-layout.md. Nothing in it is
+ * a pointer; `ready` is stored last.
+ */
+#ifndef SHM_SEGMENT_H
+#define SHM_SEGMENT_H
+
+#include "base/base.h"
+
+#define SHM_NAME_BYTES 96
+#define SHM_LAST_WORDS_BYTES 256
+
+struct shm; /* a process's handle on the segment */
+
+struct shm_gate_spec {
+	const char *name; /* the configuration path of its limit */
+	uint64_t limit;
+};
+struct shm_window_spec {
+	const char *name;
+	uint32_t limit;	    /* 0: none */
+	uint32_t window_ms; /* 60000 */
+};
+/* What the master wants in the segment; texts are copied. */
+struct shm_spec {
+	unsigned nslots; /* worker slots, 1..128 */
+	unsigned ngates;
+	const struct shm_gate_spec *gates;
+	unsigned nwindows;
+	const struct shm_window_spec *windows;
+	unsigned nproviders;
+	const char *const *providers; /* names, for statistics */
+};
+
+/*
+ * The fixed places of the gates and windows, so that all rooms agree:
+ * gate 0 is the house (max_connections); provider p has one gate for permits and one window.
+ */
+#define SHM_GATE_PLACES 0u
+#define SHM_GATE_PROVIDER(p) (1u + (p))
+#define SHM_WINDOW_PROVIDER(p) (p)
+
+/*
+ * Make the file `path` (mode 0640, replacing an old one that no living master owns) and map it.
+ * NULL: error_r (>= 256 bytes) says why.
+ */
+struct shm *shm_create(const char *path, const struct shm_spec *spec, char *error_r);
+/* Attach read-only; refuses politely what is not ready, of another ABI or layout. */
+struct shm *shm_attach(const char *path, char *error_r);
+/* Unmap; the maker (the master) passes true to remove the file as well. */
+void shm_close(struct shm *shm, bool remove);
+
+/*
+ * After fork: this process is the worker in `slot`, wake_fds[i] is the eventfd of slot i (kept by
+ * reference). Binds statistics and last words too. The master calls it with slot = SHM_MASTER.
+ */
+#define SHM_MASTER UINT32_MAX
+void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds);
+
+unsigned shm_nslots(const struct shm *shm);
+unsigned shm_ngates(const struct shm *shm);
+unsigned shm_nwindows(const struct shm *shm);
+unsigned shm_nproviders(const struct shm *shm);
+const char *shm_gate_name(const struct shm *shm, unsigned gate);
+const char *shm_window_name(const struct shm *shm, unsigned window);
+const char *shm_provider_name(const struct shm *shm, unsigned provider);
+int shm_master_pid(const struct shm *shm);
+/* clock_ms() at which the master made the segment. */
+uint64_t shm_started_ms(const struct shm *shm);
+/* False when the master that made it no longer runs (pid and start time are compared). */
+bool shm_master_alive(const struct shm *shm);
+
+/* ---- worker slots ---- */
+enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_DRAINING };
+struct slot_reading {
+	enum slot_state state;
+	int pid;
+	unsigned generation;	/* how many lives this slot has had */
+	uint64_t started_ms;	/* clock_ms() */
+	uint64_t heartbeat_ms;	/* clock_ms() of the last beat */
+};
+void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r);
+/* Master: a new life begins in this slot; returns its generation (first is 1). */
+unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms);
+/* Master, after fork. */
+void shm_slot_set_pid(struct shm *shm, unsigned slot, int pid);
+/* Worker. */
+void shm_slot_set_state(struct shm *shm, unsigned slot, enum slot_state state);
+void shm_slot_beat(struct shm *shm, unsigned slot, uint64_t now_ms);
+/* What the worker said before it died ("" if nothing); lives until the next claim. */
+const char *shm_slot_last_words(const struct shm *shm, unsigned slot);
+/* True when every slot in use is ready and has beaten within max_age_ms. */
+bool shm_hearts_beat(const struct shm *shm, uint64_t now_ms, uint64_t max_age_ms);
+/* True once the master set it: no new work is taken. */
+bool shm_draining(const struct shm *shm);
+void shm_set_draining(struct shm *shm);
+
+#endif

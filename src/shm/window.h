@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * window.h - at most N requests in any window of W ms (requests_per_minute).
+ *
+ * A ring of the last N send times in the segment. Whoever wants to send takes the
+ * ring's next slot: his appointment is max(now, that slot's time + W). So no W ms
+ * ever hold more than N; the order is that of asking; it costs O(1), and it is one
+ * compare-and-swap on one word, so a dead worker leaves nothing half done: an
+ * appointment that it did not keep is lost for one window and heals by itself.
+ */
+#ifndef SHM_WINDOW_H
+#define SHM_WINDOW_H
+
+#include "base/base.h"
+
+struct shm;
+
+struct appointment {
+	uint64_t at_ms; /* CLOCK_MONOTONIC; not before this the request may go out */
+	uint64_t word;	/* what the ring says of it */
+	uint32_t slot;
+};
+
+/*
+ * Take the next appointment. False: it would be later than latest_ms, and nothing
+ * was taken (a->at_ms says when it would have been, for Retry-After).
+ * A window of limit 0 is no limit: at_ms = now_ms.
+ */
+bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t latest_ms,
+	struct appointment *a) MUST_CHECK;
+
+/* It will not be kept: the next who asks gets it, so it costs nothing. */
+void window_return(struct shm *shm, unsigned window, struct appointment *a);
+
+/*
+ * The request goes out now: records the true time if it is later than the
+ * appointment. False: so late that the slot is promised to somebody else already;
+ * the request must not go out, take another appointment.
+ */
+bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64_t now_ms) MUST_CHECK;
+
+/* How many of the limit were used within the window that ends now. */
+struct window_reading {
+	uint64_t limit;
+	uint64_t window_ms;
+	uint64_t used;
+};
+void window_read(const struct shm *shm, unsigned window, uint64_t now_ms, struct window_reading *r);
+
+#endif
