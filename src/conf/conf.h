@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conf.h - the configuration: read once, checked whole, frozen.
+ *
+ * The master loads it, workers inherit it by fork and never parse. A load gives
+ * either a complete struct conf or a list of all errors.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "base/base.h"
+#include "base/log.h"
+
+struct conf_texts {
+	char **text;
+	size_t count;
+};
+
+typedef bool conf_type_BOOL;
+typedef uint64_t conf_type_UINT;
+typedef uint64_t conf_type_WORKERS;
+typedef uint64_t conf_type_MSEC;
+typedef uint64_t conf_type_BYTES;
+typedef double conf_type_REAL;
+typedef char *conf_type_TEXT;
+typedef char *conf_type_SECRET;
+typedef struct conf_texts conf_type_TEXTS;
+typedef uint64_t conf_type_LEVEL;
+typedef uint64_t conf_type_FORMAT;
+
+struct conf_provider {
+	char *name;
+	/* What goes out as "Authorization: Bearer"; "" if there is none. From api_key, api_key_file
+	 * or the environment, in this order. Never log it. */
+	char *key;
+#define PROVIDER(type, field, ...) conf_type_##type field;
+#include "conf/options.def"
+};
+
+struct conf {
+	char *path; /* file it was read from; "" for the defaults alone */
+	struct conf_provider *providers;
+	unsigned nproviders;
+	unsigned active_provider; /* index of llm.active */
+#define GLOBAL(type, field, ...) conf_type_##type field;
+#include "conf/options.def"
+	struct conf_origins *origins; /* where each value came from; private to this room */
+	struct conf_texts warnings;   /* one line each: sections without meaning here, options whose effect comes later, missing keys */
+};
+
+/*
+ * Read a file. NULL: all its errors stand in errors_r, one line each,
+ * "file:line:column: key: what is wrong; what would be right" (caller frees with conf_texts_release).
+ */
+struct conf *conf_load(const char *path, struct conf_texts *errors_r);
+void conf_free(struct conf *conf);
+void conf_texts_release(struct conf_texts *texts);
+
+/* Every option with its value and where it came from, as YAML with comments; secrets as ***. */
+void conf_dump(const struct conf *conf, FILE *out);
+/* What headgate -t prints: the effective limits in a short table. */
+void conf_print_limits(const struct conf *conf, FILE *out);
+/* Every option as mdoc for headgate.yaml(5). */
+void conf_print_mdoc(FILE *out);
+
+/* The segment's place in the run directory: "<run_dir>/segment". */
+char *conf_segment_path(const struct conf *conf);
+
+#endif
