@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* heritage.h - what a worker has from its master across fork: the whole agreement between them. */
+#ifndef WORKER_HERITAGE_H
+#define WORKER_HERITAGE_H
+
+#include "base/base.h"
+
+struct conf;
+struct shm;
+
+struct heritage {
+	const struct conf *conf;
+	struct shm *shm;
+	unsigned slot;
+	unsigned generation;
+	const int *wake_fds;   /* eventfd of every slot */
+	const int *listen_fds; /* one SO_REUSEPORT socket per slot; ours is [slot] */
+	unsigned nslots;
+	int ready_fd;	 /* write one byte when the loop is armed, then close */
+	int lifeline_fd; /* end of file: the master is gone; drain and leave */
+};
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * http.h - client sockets to exchanges: listener, guard, HTTP/1.1 (libevhtp), WebSocket (wslay).
+ */
+#ifndef WORKER_HTTP_HTTP_H
+#define WORKER_HTTP_HTTP_H
+
+#include "base/base.h"
+#include "worker/exchange/exchange.h"
+
+struct conf;
+struct event_base;
+struct http; /* all client connections of this worker */
+
+/* Serve the listening socket listen_fd (bound, listening, non-blocking; stays the caller's). */
+struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
+	exchange_route_fn route, void *route_arg);
+/* Stop accepting; close idle connections; every app hears on_drain(); connections close after
+ * the answer that is running. */
+void http_drain(struct http *http);
+/* Client connections open. */
+unsigned http_connections(const struct http *http);
+/* Cut all that is left, calling each on_close(). */
+void http_close(struct http *http);
+
+#endif
