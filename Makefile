@@ -96,6 +96,7 @@ $(B)/unit/%: t/unit/%.c t/unit/unit.h $(B)/libheadgate.a $(B)/flags
 CHECK_B = $(if $(filter asan,$(SAN)),build/asan,build/check)
 T = t/t*.t
 check:
+	@scripts/deps check
 	+@$(MAKE) --no-print-directory check-here B=$(CHECK_B) DEVELOPER=1
 check-here: check-tree all $(UNITS)
 	HEADGATE_BUILD=$(B) prove --timer --merge -e '' $(UNITS) $(wildcard $(T))
@@ -111,6 +112,12 @@ check-tree:
 # ---- a first look -----------------------------------------------------------
 deps:
 	@scripts/deps
+# npm's openai and ws, for the tests with real clients (skipped, and said so, where they are not installed).
+node-clients: build/node/node_modules/.done
+build/node/node_modules/.done: t/node/package.json
+	@mkdir -p build/node; cp $< build/node/
+	npm install --prefix build/node --no-audit --no-fund --loglevel=error
+	@touch $@
 demo: deps
 	+@$(MAKE) --no-print-directory all
 	@B=$(B) scripts/demo start
@@ -142,6 +149,6 @@ help:
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
+.PHONY: all node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

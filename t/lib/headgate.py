@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whole-system tests: TAP, the daemon and the simulated provider on free ports, clients.
+
+	from headgate import Tap, Sim, Gate
+	with Tap() as tap, Sim('--rate', '100') as sim, Gate(sim, workers=4) as gate:
+		tap.is_(gate.health()['status'], 'ok', 'it is well')
+
+Nothing here sleeps for readiness: both programs print a line when they are ready. Leaving a Gate
+adds three tests of its own: no error or BUG in its log, no sanitizer report, books that balance.
+"""
+import asyncio, http.client, json, os, re, signal, socket, subprocess, sys, tempfile, threading, time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, os.environ.get('HEADGATE_BUILD', 'build'))
+SANITIZED = 'asan' in os.path.basename(BUILD)
+
+
+class Tap:
+	"""Prints TAP; as a context manager it prints the plan and the exit status."""
+	def __init__(self):
+		self.count = self.failed = 0
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, kind, error, trace):
+		if error is not None and not isinstance(error, SystemExit):
+			import traceback
+			for line in ''.join(traceback.format_exception(kind, error, trace)).splitlines():
+				self.diag(line)
+			self.ok(False, f'no exception ({kind.__name__})')
+		print(f'1..{self.count}', flush=True)
+		sys.stdout.flush()
+		os._exit(1 if self.failed else 0)
+
+	def diag(self, text):
+		for line in str(text).splitlines():
+			print('# ' + line, flush=True)
+
+	def ok(self, good, name):
+		self.count += 1
+		self.failed += not good
+		print(f'{"ok" if good else "not ok"} {self.count} - {name}', flush=True)
+		return bool(good)
+
+	def is_(self, got, want, name):
+		if not self.ok(got == want, name):
+			self.diag(f'got:  {got!r}\nwant: {want!r}')
+		return got == want
+
+	def like(self, got, pattern, name):
+		if not self.ok(re.search(pattern, got), name):
+			self.diag(f'got:  {got!r}\nlike: {pattern!r}')
+
+	def at_most(self, got, limit, name):
+		if not self.ok(got <= limit, f'{name} ({got} <= {limit})'):
+			self.diag(f'{got} > {limit}')
+
+	def skip(self, name, why):
+		self.count += 1
+		print(f'ok {self.count} - {name} # SKIP {why}', flush=True)
+
+
+def skip_all(why):
+	print(f'1..0 # SKIP {why}')
+	sys.exit(0)
+
+
+def wait_until(what, seconds=20.0, every=0.02):
+	"""Polls what() until it is true; returns its last value."""
+	end = time.monotonic() + seconds
+	while True:
+		value = what()
+		if value or time.monotonic() > end:
+			return value
+		time.sleep(every)
+
+
+class Process:
+	"""A child whose output is collected line by line."""
+	def __init__(self, argv, env=None, cwd=None):
+		self.lines = []
+		self.changed = threading.Condition()
+		self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+			stderr=subprocess.STDOUT, env=env, cwd=cwd, text=True, errors='replace')
+		self.reader = threading.Thread(target=self._read, daemon=True)
+		self.reader.start()
+
+	def _read(self):
+		for line in self.child.stdout:
+			with self.changed:
+				self.lines.append(line.rstrip('\n'))
+				self.changed.notify_all()
+		with self.changed:
+			self.lines.append('')
+			self.changed.notify_all()
+
+	def wait_line(self, pattern, seconds=30.0, start=0):
+		"""The first match of pattern in a line from number start on; None after that time."""
+		end = time.monotonic() + seconds
+		at = start
+		with self.changed:
+			while True:
+				while at < len(self.lines):
+					match = re.search(pattern, self.lines[at])
+					if match:
+						return match
+					at += 1
+				left = end - time.monotonic()
+				if left <= 0 or (self.child.poll() is not None and not self.reader.is_alive()):
+					return None
+				self.changed.wait(min(left, 0.5))
+
+	def grep(self, pattern):
+		with self.changed:
+			return [line for line in self.lines if re.search(pattern, line)]
+
+	@property
+	def pid(self):
+		return self.child.pid
+
+	def end(self, sig=signal.SIGTERM, seconds=30.0):
+		if self.child.poll() is None:
+			self.child.send_signal(sig)
+		try:
+			status = self.child.wait(seconds)
+		except subprocess.TimeoutExpired:
+			self.child.kill()
+			status = self.child.wait()
+		self.reader.join(5)
+		return status
+
+
+class Sim(Process):
+	"""llmsim on a free port, with an events file."""
+	def __init__(self, *args):
+		self.dir = tempfile.mkdtemp(prefix='llmsim-')
+		self.events_path = os.path.join(self.dir, 'events')
+		super().__init__([os.path.join(BUILD, 'llmsim'), '--listen', '127.0.0.1:0', '--events',
+			self.events_path, *[str(a) for a in args]])
+		ready = self.wait_line(r'ready on (http://127\.0\.0\.1:(\d+)/v1)')
+		if not ready:
+			raise RuntimeError('llmsim did not start: ' + '\n'.join(self.lines))
+		self.url, self.port = ready.group(1), int(ready.group(2))
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.end()
+
+	def stats(self):
+		return get_json(self.port, '/sim/stats')
+
+	def reset(self):
+		request(self.port, 'POST', '/sim/reset')
+
+	def events(self, kind=None):
+		with open(self.events_path) as file:
+			rows = [json.loads(line) for line in file if line.endswith('\n')]
+		return [row for row in rows if kind is None or row['event'] == kind]
+
+
+def config_text(sim, workers=2, chat=None, concurrency=None, server=None, http_client=None, streaming=None,
+		context=None, provider=None, extra='', system_prompt='', run_dir='', access_log=False):
+	"""A configuration; each dict is the rows of its section."""
+	def rows(indent, values):
+		return ''.join(f'{" " * indent}{key}: {json.dumps(value)}\n' for key, value in (values or {}).items())
+	url = sim if isinstance(sim, str) else sim.url
+	return (f'run_dir: {run_dir}\nchat:\n  service:\n    system_prompt: {json.dumps(system_prompt)}\n'
+		+ (f'    streaming:\n{rows(6, streaming)}' if streaming else '')
+		+ (f'    context:\n{rows(6, context)}' if context else '')
+		+ f'  websocket:\n    port: 0\n{rows(4, chat)}    concurrency:\n'
+		+ rows(6, {'max_connections': 1000, **(concurrency or {})})
+		+ f'      uvicorn:\n{rows(8, {"workers": workers, "access_log": access_log, **(server or {})})}'
+		+ f'llm:\n  active: sim\n  providers:\n    sim:\n      base_url: {url}\n'
+		+ rows(6, {'model': 'sim-1', **(provider or {})})
+		+ f'      http_client:\n{rows(8, {"requests_per_minute": 0, **(http_client or {})})}' + extra)
+
+
+class Gate(Process):
+	"""headgate on a free port."""
+	allowed = r'^$'		# log lines at level error that a test expects
+
+	def __init__(self, sim, tap=None, env=None, allowed=None, **config):
+		self.tap = tap
+		self.dir = tempfile.mkdtemp(prefix='headgate-')
+		self.run_dir = os.path.join(self.dir, 'run')
+		self.conf_path = os.path.join(self.dir, 'headgate.yaml')
+		if allowed:
+			self.allowed = allowed
+		with open(self.conf_path, 'w') as file:
+			file.write(config_text(sim, run_dir=self.run_dir, **config))
+		full = dict(os.environ)
+		full.update(env or {})
+		super().__init__([os.path.join(BUILD, 'headgate'), '-c', self.conf_path], env=full)
+		ready = self.wait_line(r'listening on http://[^ ]*:(\d+)')
+		if not ready:
+			self.end(signal.SIGKILL)
+			raise RuntimeError('headgate did not start:\n' + '\n'.join(self.lines))
+		self.port = int(ready.group(1))
+		self.stopped = False
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, kind, error, trace):
+		if error is None and self.tap and not self.stopped:
+			self.settle()
+		if not self.stopped:
+			status = self.stop()
+			if self.tap and error is None:
+				self.tap.is_(status, 0, 'headgate left with status 0')
+		if self.tap:
+			self.assert_log()
+			if error is not None:
+				self.tap.diag('\n'.join(self.lines[-40:]))
+
+	def assert_log(self):
+		bad = [line for line in self.grep(r' error \[|BUG:') if not re.search(self.allowed, line)]
+		self.tap.is_(bad, [], 'no error in the log')
+		self.tap.is_(self.grep(r'Sanitizer|runtime error:'), [], 'no sanitizer report')
+
+	def stop(self, sig=signal.SIGTERM):
+		self.stopped = True
+		return self.end(sig)
+
+	def settle(self):
+		"""Everything was given back, and the books balance."""
+		idle = lambda: (h := self.health()) and h['active_connections'] == 0 and \
+			all(p['in_flight'] == 0 and p['queued'] == 0 for p in h['providers'].values())
+		self.tap.ok(wait_until(idle), 'all places and permits came back')
+		status, text = self.check()
+		if not self.tap.is_(status, 0, 'headgatestat --check: books balance'):
+			self.tap.diag(text)
+
+	def check(self):
+		done = subprocess.run([os.path.join(BUILD, 'headgatestat'), '-r', self.run_dir, '--check'],
+			capture_output=True, text=True, timeout=60)
+		return done.returncode, done.stdout + done.stderr
+
+	def stat(self):
+		done = subprocess.run([os.path.join(BUILD, 'headgatestat'), '-r', self.run_dir, '--json'],
+			capture_output=True, text=True, timeout=60, check=True)
+		return json.loads(done.stdout)
+
+	def health(self):
+		try:
+			return get_json(self.port, '/health')
+		except (OSError, http.client.HTTPException, ValueError):
+			return None
+
+	def workers(self):
+		"""slot -> pid of the workers that are ready."""
+		return {w['slot']: w['pid'] for w in (self.health() or {'workers': []})['workers'] if w['state'] == 'ready'}
+
+
+def request(port, method, path, body=None, headers=None, timeout=60):
+	"""One plain request: (status, headers dict with lower-case names, body bytes)."""
+	c = http.client.HTTPConnection('127.0.0.1', port, timeout=timeout)
+	try:
+		if body is not None and not isinstance(body, (bytes, str)):
+			body = json.dumps(body)
+		c.request(method, path, body, {'Content-Type': 'application/json', **(headers or {})})
+		r = c.getresponse()
+		return r.status, {k.lower(): v for k, v in r.getheaders()}, r.read()
+	finally:
+		c.close()
+
+
+def get_json(port, path):
+	return json.loads(request(port, 'GET', path)[2])
+
+
+def chat_body(text='hello', stream=True, **more):
+	return {'model': 'sim-1', 'stream': stream, 'messages': [{'role': 'user', 'content': text}], **more}
+
+
+def raw(port, data, timeout=20, shut=False):
+	"""Sends bytes, returns all that comes until the peer closes (or the time is over)."""
+	with socket.create_connection(('127.0.0.1', port), timeout=timeout) as s:
+		s.sendall(data)
+		if shut:
+			s.shutdown(socket.SHUT_WR)
+		got = b''
+		try:
+			while (part := s.recv(65536)):
+				got += part
+		except (TimeoutError, ConnectionResetError):
+			pass
+		return got
+
+
+# ---- asyncio clients ---------------------------------------------------------
+
+class Stream:
+	"""An SSE chat by hand: head first, then events as they come."""
+	def __init__(self):
+		self.status, self.headers, self.events, self.times, self.comments = None, {}, [], [], 0
+
+	async def open(self, port, body, path='/v1/chat/completions'):
+		data = json.dumps(body).encode()
+		self.reader, self.writer = await asyncio.open_connection('127.0.0.1', port, limit=1 << 22)
+		self.writer.write(b'POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n'
+			b'Content-Length: %d\r\n\r\n' % (path.encode(), len(data)) + data)
+		await self.writer.drain()
+		return self
+
+	async def head(self):
+		text = (await self.reader.readuntil(b'\r\n\r\n')).decode('latin-1')
+		lines = text.split('\r\n')
+		self.status = int(lines[0].split()[1])
+		self.headers = {k.lower(): v.strip() for k, _, v in (line.partition(':') for line in lines[1:] if line)}
+		return self.status
+
+	async def body(self):
+		"""The decoded body, part by part."""
+		if self.headers.get('transfer-encoding') == 'chunked':
+			while True:
+				size = int(await self.reader.readuntil(b'\r\n'), 16)
+				part = await self.reader.readexactly(size + 2)
+				if size == 0:
+					return
+				yield part[:-2]
+		elif 'content-length' in self.headers:
+			yield await self.reader.readexactly(int(self.headers['content-length']))
+		else:
+			while (part := await self.reader.read(65536)):
+				yield part
+
+	async def run(self):
+		"""Reads to the end; self.events are the data of all events."""
+		await self.head()
+		held = b''
+		async for part in self.body():
+			held += part
+			while b'\n\n' in held:
+				event, held = held.split(b'\n\n', 1)
+				for line in event.split(b'\n'):
+					if line.startswith(b'data:'):
+						self.events.append(line[5:].strip().decode())
+						self.times.append(time.monotonic())
+					elif line.startswith(b':'):
+						self.comments += 1
+		self.rest = held
+		return self
+
+	def text(self):
+		out = ''
+		for event in self.events:
+			if event != '[DONE]':
+				for choice in json.loads(event).get('choices', []):
+					out += choice['delta'].get('content') or ''
+		return out
+
+	def close(self):
+		self.writer.transport.abort()
+
+
+async def stream_chat(port, text='hello', **more):
+	"""A whole SSE chat; its Stream."""
+	s = await Stream().open(port, chat_body(text, **more))
+	try:
+		return await s.run()
+	finally:
+		s.close()
+
+
+async def ws_connect(port, path='/ws/chat', **more):
+	import websockets
+	return await websockets.connect(f'ws://127.0.0.1:{port}{path}', max_size=None, ping_interval=None,
+		open_timeout=60, close_timeout=20, **more)
+
+
+async def ws_ask(ws, text='hello', request_id='r1', **payload):
+	await ws.send(json.dumps({'action': 'chat', 'request_id': request_id, 'payload': {'text': text, **payload}}))
+
+
+async def ws_answer(ws, request_id='r1', timeout=120):
+	"""Messages of one request up to complete or error: (list of messages, text)."""
+	got, text = [], ''
+	while True:
+		message = json.loads(await asyncio.wait_for(ws.recv(), timeout))
+		if message.get('request_id') != request_id:
+			continue
+		got.append(message)
+		if message['status'] == 'chunk' and message['chunk'].get('type') == 'text':
+			text += message['chunk']['data']
+		if message['status'] in ('complete', 'error'):
+			return got, text
+
+
+def sim_text(n):
+	"""What llmsim --text tokens answers with n tokens."""
+	return ''.join(f't{i} ' for i in range(n))
