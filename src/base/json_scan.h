@@ -31,6 +31,7 @@ struct buf;
 #define JSON_DEPTH_MAX 1024 /* the most that may be given as depth_max */
 #define JSON_FINDS_MAX 16   /* values that one scan may look for */
 #define JSON_STEPS_MAX 8    /* names and indexes in one path */
+#define JSON_NAME_MAX 63    /* bytes of one name in a path */
 
 enum json_kind {
 	JSON_IS_MISSING, /* no such member, or not of that shape on the way to it */
@@ -48,7 +49,8 @@ enum json_kind {
  *
  * A path is names and indexes: "error.message", "choices[0].delta", "[2].id"; ""
  * is the document itself. Names hold no '.' and no '['; they are compared with
- * the decoded names of the text, so "mod\u0065l" is found as "model".
+ * the decoded names of the text, so "mod\u0065l" is found as "model". A path of
+ * more than JSON_STEPS_MAX names and indexes is a BUG, and so is a longer name.
  */
 struct json_find {
 	const char *path;
@@ -58,20 +60,20 @@ struct json_find {
 	size_t len;    /* bytes of it, both quotes or brackets included; 0: missing */
 };
 
-#define JSON_FAULTS(X)                                                                          \
-	X(NONE, "no error")                                                                     \
-	X(END, "the text ends too early")                                                       \
-	X(TRAILING, "something follows the end of the value")                                   \
-	X(VALUE, "a value was expected")                                                        \
-	X(NAME, "the name of a member, in quotes, was expected")                                \
-	X(COLON, "':' was expected after a name")                                               \
-	X(COMMA, "',' or a closing bracket was expected")                                       \
-	X(NUMBER, "malformed number")                                                           \
-	X(CONTROL, "control character in a string")                                             \
-	X(ESCAPE, "unknown escape in a string")                                                 \
-	X(SURROGATE, "lone surrogate escape in a string")                                       \
-	X(UTF8, "invalid UTF-8")                                                                \
-	X(DEPTH, "nested too deeply")                                                           \
+#define JSON_FAULTS(X)                                                                         \
+	X(NONE, "no error")                                                                    \
+	X(END, "the text ends too early")                                                      \
+	X(TRAILING, "something follows the end of the value")                                  \
+	X(VALUE, "a value was expected")                                                       \
+	X(NAME, "the name of a member, in quotes, was expected")                               \
+	X(COLON, "':' was expected after a name")                                              \
+	X(COMMA, "',' or a closing bracket was expected")                                      \
+	X(NUMBER, "malformed number")                                                          \
+	X(CONTROL, "control character in a string")                                            \
+	X(ESCAPE, "unknown escape in a string")                                                \
+	X(SURROGATE, "lone surrogate escape in a string")                                      \
+	X(UTF8, "invalid UTF-8")                                                               \
+	X(DEPTH, "nested too deeply")                                                          \
 	X(DUPLICATE, "the same member twice")
 
 enum json_fault_code {
@@ -93,10 +95,11 @@ struct json_fault {
  * 0) is a fault, and so is a member that is given twice in an object where a
  * path passes or ends; other duplicates are not looked for.
  *
- * False on a fault: it is in *fault_r (may be NULL), and every find is "missing".
+ * False on a fault: it is in *fault_r (may be NULL; else not written), and every find
+ * is "missing".
  */
 MUST_CHECK bool json_scan(const char *text, size_t len, unsigned depth_max,
-	struct json_find *finds, size_t n, struct json_fault *fault_r);
+        struct json_find *finds, size_t n, struct json_fault *fault_r);
 
 /* A short English text, without position; never NULL. */
 const char *json_fault_text(enum json_fault_code code);
@@ -113,12 +116,13 @@ bool json_find_equals(const char *text, const struct json_find *find, const char
  * string, does not fit with its NUL, or has a U+0000 in it.
  */
 MUST_CHECK bool json_find_copy(
-	const char *text, const struct json_find *find, char *to, size_t size);
+        const char *text, const struct json_find *find, char *to, size_t size);
 /* Append the decoded string (U+0000 is a zero byte). False, and nothing done, if it is none. */
 bool json_find_decode(const char *text, const struct json_find *find, struct buf *to);
-/* A number of digits only that fits: true, and it is in *value_r. Else false, and *value_r is kept. */
+/* A number of digits only that fits: true, and it is in *value_r. Else false, and *value_r is
+ * kept. */
 MUST_CHECK bool json_find_uint(
-	const char *text, const struct json_find *find, uint64_t *value_r);
+        const char *text, const struct json_find *find, uint64_t *value_r);
 /* True for the literal true, and for nothing else. */
 bool json_find_true(const char *text, const struct json_find *find);
 
