@@ -126,12 +126,12 @@ demo-stop:
 
 install: all
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(sysconfdir)/headgate \
-		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8
+		$(foreach n,1 5 7 8,$(DESTDIR)$(mandir)/man$(n))
 	install -m 755 $(B)/headgate $(DESTDIR)$(sbindir)/headgate
 	install -m 755 $(B)/headgatestat $(B)/llmsim $(DESTDIR)$(bindir)
 	test -e $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml || \
 		install -m 640 etc/headgate.yaml $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml
-	for n in 1 5 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n || exit; done
+	for n in 1 5 7 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n || exit; done
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
