@@ -81,7 +81,7 @@ enum exchange_state {
 
 /* What the access log tells beyond the request; apps fill in what they know. Texts are not owned. */
 struct exchange_note {
-	enum ending ending;
+	enum ending ending; /* END_COUNT: not decided yet (a whole answer below 400 decides COMPLETE) */
 	const char *model;
 	const char *provider;
 	uint64_t queue_wait_us;
@@ -157,7 +157,8 @@ void exchange_error_json(struct buf *out, const struct exchange_error *error);
 void exchange_begin(struct exchange *x, const struct exchange_port *port);
 /* Chooses x->id from the X-Request-Id of the request or makes one. */
 void exchange_identify(struct exchange *x);
-/* Calls on_close() (if there is an app), counts the ending, writes the access log line. Once. */
+/* Counts the ending (if one was decided), writes the access log line, then calls on_close() (if there
+ * is an app): texts of the note may die in it. A second call does nothing. */
 void exchange_close(struct exchange *x);
 /* Whether exchange_close() logs each request. */
 void exchange_access_log(bool on);

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * exchange.c - see exchange.h. Keeps the state, so that a port is only ever asked for
+ * what is allowed in it; says how each request ended.
+ */
+#include "base/base.h"
+#include "worker/exchange/exchange.h"
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/stats.h"
+
+#include <strings.h>
+#include <sys/random.h>
+
+#define ID_GIVEN_MAX 36
+
+static bool access_log;
+
+void exchange_access_log(bool on)
+{
+	access_log = on;
+}
+
+const char *exchange_header(const struct exchange *x, const char *name)
+{
+	for (unsigned i = 0; i < x->request.nheaders; i++)
+		if (!strcasecmp(x->request.headers[i].name, name))
+			return x->request.headers[i].value;
+	return NULL;
+}
+
+/* ---- answers ---- */
+
+static void end_with(struct exchange *x, enum ending ending)
+{
+	x->state = EXCHANGE_ENDED;
+	if (x->note.ending == END_COUNT)
+		x->note.ending = ending;
+}
+
+/* What an answer of that status means where nobody said more. */
+static enum ending ending_of_status(int status)
+{
+	return status < 400 ? END_COMPLETE : END_COUNT;
+}
+
+void exchange_respond(struct exchange *x, int status, const struct exchange_header *h, unsigned n,
+	const char *body, size_t len)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_ASKED);
+	x->status = status;
+	x->sent_bytes += len;
+	end_with(x, ending_of_status(status));
+	x->port->respond(x, status, h, n, body, len);
+}
+
+void exchange_respond_json(struct exchange *x, int status, const struct buf *json)
+{
+	const struct exchange_header type = { "Content-Type", "application/json" };
+
+	exchange_respond(x, status, &type, 1, json->data, json->len);
+}
+
+void exchange_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_ASKED);
+	x->status = status;
+	x->state = EXCHANGE_STREAMING;
+	x->port->start(x, status, h, n);
+}
+
+void exchange_write(struct exchange *x, const char *bytes, size_t len)
+{
+	if (x->state == EXCHANGE_ENDED || !len)
+		return;
+	BUG_ON(x->state != EXCHANGE_STREAMING);
+	x->sent_bytes += len;
+	x->port->write(x, bytes, len);
+}
+
+void exchange_finish(struct exchange *x)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_STREAMING);
+	end_with(x, ending_of_status(x->status));
+	x->port->finish(x);
+}
+
+void exchange_abort(struct exchange *x)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	end_with(x, END_COUNT);
+	x->port->abort(x);
+}
+
+size_t exchange_room(const struct exchange *x)
+{
+	return x->state == EXCHANGE_ENDED ? 0 : x->port->room(x);
+}
+
+/* ---- WebSocket ---- */
+
+void exchange_accept_ws(struct exchange *x)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_ASKED || !x->request.websocket);
+	x->status = 101;
+	x->state = EXCHANGE_WEBSOCKET;
+	x->port->accept_ws(x, NULL, 0);
+}
+
+void exchange_send_text(struct exchange *x, const char *text, size_t len)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_WEBSOCKET);
+	x->sent_bytes += len;
+	x->port->send_text(x, text, len);
+}
+
+void exchange_close_ws(struct exchange *x, unsigned code, const char *reason)
+{
+	if (x->state == EXCHANGE_ENDED)
+		return;
+	BUG_ON(x->state != EXCHANGE_WEBSOCKET);
+	end_with(x, code == 1000 ? END_COMPLETE : END_COUNT);
+	x->port->close_ws(x, code, reason ? reason : "");
+}
+
+/* ---- for ports ---- */
+
+void exchange_begin(struct exchange *x, const struct exchange_port *port)
+{
+	memset(x, 0, sizeof(*x));
+	x->port = port;
+	x->started_us = clock_us();
+	x->note.ending = END_COUNT;
+}
+
+static bool id_is_sane(const char *id)
+{
+	size_t len = id ? strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+			: 0;
+
+	return len && len <= ID_GIVEN_MAX && !id[len];
+}
+
+/* Unique among all workers and lives: a random start, then a step that visits every number (splitmix64). */
+static uint64_t next_id(void)
+{
+	static uint64_t state;
+	static pid_t state_of;
+	uint64_t z;
+
+	if (state_of != getpid()) {
+		state_of = getpid();
+		BUG_ON(getrandom(&state, sizeof(state), 0) != sizeof(state));
+	}
+	z = (state += 0x9e3779b97f4a7c15);
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+void exchange_identify(struct exchange *x)
+{
+	const char *given = exchange_header(x, "X-Request-Id");
+
+	stat_add(STAT_REQUESTS, 1);
+	if (id_is_sane(given))
+		snprintf(x->id, sizeof(x->id), "%s", given);
+	else
+		snprintf(x->id, sizeof(x->id), "%016" PRIx64, next_id());
+}
+
+static void log_access(const struct exchange *x)
+{
+	const struct exchange_note *note = &x->note;
+	struct buf line = BUF_INIT;
+
+	buf_addf(&line, "%s %s %s %s %d %s bytes=%" PRIu64 " ms=%.1f", x->id, x->request.peer,
+		x->request.method, x->request.path, x->status,
+		note->ending < END_COUNT ? ending_facts[note->ending].code : "-", x->sent_bytes,
+		(double)(clock_us() - x->started_us) / 1e3);
+	if (note->provider)
+		buf_addf(&line, " provider=%s", note->provider);
+	if (note->model)
+		buf_addf(&line, " model=%s", note->model);
+	if (note->tokens)
+		buf_addf(&line, " tokens=%" PRIu64, note->tokens);
+	if (note->queue_wait_us)
+		buf_addf(&line, " queue_wait_ms=%.1f", (double)note->queue_wait_us / 1e3);
+	if (note->first_token_us)
+		buf_addf(&line, " first_token_ms=%.1f", (double)note->first_token_us / 1e3);
+	log_info("access", "%s", line.data);
+	buf_release(&line);
+}
+
+void exchange_close(struct exchange *x)
+{
+	const struct exchange_app *app = x->app;
+
+	if (!x->port)
+		return;
+	x->state = EXCHANGE_ENDED;
+	if (x->note.ending < END_COUNT)
+		stat_ending(x->note.ending);
+	if (access_log)
+		log_access(x);
+	x->app = NULL;
+	if (app)
+		app->on_close(x);
+	x->port = NULL;
+}
