@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* main.c - the command line of headgate(8). */
+#include "base/base.h"
+
+#include "conf/conf.h"
+#include "master/master.h"
+
+#include <getopt.h>
+
+#define EXIT_CONF 2
+#define DEFAULT_FILE HEADGATE_SYSCONFDIR "/headgate/headgate.yaml"
+
+static const char usage_text[] =
+	"usage: headgate [-c FILE] [-t | --dump-config]\n"
+	"       headgate --print=options-mdoc | -V | -h\n"
+	"\n"
+	"  -c, --config=FILE        configuration (" DEFAULT_FILE ")\n"
+	"  -t, --test               check the configuration and print its limits\n"
+	"      --dump-config        print every option, its value and where it came from\n"
+	"      --print=options-mdoc print all options as text for the manual\n"
+	"  -V, --version            print the version\n"
+	"  -h, --help               print this\n"
+	"\n"
+	"Without -t or --dump-config it serves, in the foreground.\n"
+	"Signals: QUIT drains, TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
+
+enum command { COMMAND_SERVE, COMMAND_TEST, COMMAND_DUMP };
+
+static const struct option options[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "test", no_argument, NULL, 't' },
+	{ "dump-config", no_argument, NULL, 'd' },
+	{ "print", required_argument, NULL, 'p' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int misuse(const char *what, const char *subject)
+{
+	fprintf(stderr, "headgate: %s '%s'\nTry 'headgate --help'.\n", what, subject);
+	return EXIT_CONF;
+}
+
+/* Standard output to a full disk is a failure, too. */
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0)
+		return EXIT_SUCCESS;
+	perror("headgate: standard output");
+	return EXIT_FAILURE;
+}
+
+static int print_texts(const char *what)
+{
+	if (strcmp(what, "options-mdoc") != 0)
+		return misuse("--print knows 'options-mdoc', not", what);
+	conf_print_mdoc(stdout);
+	return finish_output();
+}
+
+/* With a configuration: do it. All its errors go to stderr, one a line. */
+static int with_config(const char *path, bool path_given, enum command command)
+{
+	struct conf_texts errors = { 0 };
+	struct conf *conf;
+	int status;
+
+	if (!path_given && access(path, F_OK) < 0) {
+		fprintf(stderr, "headgate: '%s': %s; name a configuration with -c FILE\n", path,
+			strerror(errno));
+		return EXIT_CONF;
+	}
+	conf = conf_load(path, &errors);
+	if (!conf) {
+		for (size_t i = 0; i < errors.count; i++)
+			fprintf(stderr, "headgate: %s\n", errors.text[i]);
+		conf_texts_release(&errors);
+		return EXIT_CONF;
+	}
+	if (command == COMMAND_SERVE) {
+		status = master_run(conf);
+	} else if (command == COMMAND_DUMP) {
+		conf_dump(conf, stdout);
+		status = finish_output();
+	} else {
+		for (size_t i = 0; i < conf->warnings.count; i++)
+			fprintf(stderr, "headgate: warning: %s\n", conf->warnings.text[i]);
+		conf_print_limits(conf, stdout);
+		puts("configuration ok");
+		status = finish_output();
+	}
+	conf_free(conf);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = DEFAULT_FILE;
+	bool path_given = false;
+	enum command command = COMMAND_SERVE;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:tVh", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			path = optarg;
+			path_given = true;
+			break;
+		case 't':
+			command = COMMAND_TEST;
+			break;
+		case 'd':
+			command = COMMAND_DUMP;
+			break;
+		case 'p':
+			return print_texts(optarg);
+		case 'V':
+			puts("headgate " HEADGATE_VERSION);
+			return finish_output();
+		case 'h':
+			fputs(usage_text, stdout);
+			return finish_output();
+		default:
+			fputs("Try 'headgate --help'.\n", stderr);
+			return EXIT_CONF;
+		}
+	}
+	if (optind < argc)
+		return misuse("unexpected argument", argv[optind]);
+	return with_config(path, path_given, command);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * boot.c - see boot.h. In the order of what is most likely to fail: the address
+ * first, then the run directory and the segment; nothing is forked before all of
+ * it stands.
+ */
+#include "base/base.h"
+#include "master/boot.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "master/listen.h"
+#include "master/master.h"
+#include "shm/segment.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#define WINDOW_MS 60000u
+#define ERROR_BYTES 256
+
+static bool open_log(struct master *m)
+{
+	const struct conf *conf = m->conf;
+
+	if (*conf->log_file) {
+		m->log_fd = open(conf->log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+		if (m->log_fd < 0) {
+			log_error("master", "'%s': cannot open logging.file: %s", conf->log_file,
+				strerror(errno));
+			return false;
+		}
+	}
+	log_setup(m->log_fd < 0 ? STDERR_FILENO : m->log_fd, (enum log_level)conf->log_level,
+		(enum log_format)conf->log_format);
+	return true;
+}
+
+/* Every client and every request to a provider is a descriptor, and any worker may get all of them. */
+static void check_descriptors(const struct conf *conf)
+{
+	uint64_t have = fd_raise_limit();
+	uint64_t want = conf->max_connections + conf->connection_queue_size + 64;
+
+	for (unsigned i = 0; i < conf->nproviders; i++)
+		want += conf->providers[i].concurrent_requests;
+	if (have < want)
+		log_warning("master",
+			"a worker may open %" PRIu64 " descriptors, the configured limits can need %" PRIu64
+			": raise it (ulimit -n, LimitNOFILE=)",
+			have, want);
+}
+
+static void check_backlog(const struct conf *conf)
+{
+	FILE *f = fopen("/proc/sys/net/core/somaxconn", "re");
+	uint64_t most;
+
+	if (!f)
+		return;
+	if (fscanf(f, "%" SCNu64, &most) == 1 && most < conf->backlog)
+		log_warning("master",
+			"backlog is %" PRIu64 ", but the kernel cuts it to %" PRIu64
+			": raise net.core.somaxconn",
+			conf->backlog, most);
+	fclose(f);
+}
+
+/* Nobody else may own or write the directory: who can replace the segment can break all limits. */
+static bool make_run_dir(const char *dir)
+{
+	struct stat st;
+
+	if (mkdir(dir, 0750) < 0 && errno != EEXIST) {
+		log_error("master", "'%s': cannot make the run directory: %s", dir, strerror(errno));
+		return false;
+	}
+	if (lstat(dir, &st) < 0) {
+		log_error("master", "'%s': run directory: %s", dir, strerror(errno));
+		return false;
+	}
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		log_error("master",
+			"'%s': the run directory must be a directory (no link) of our own that nobody "
+			"else may write to; set run_dir to another one",
+			dir);
+		return false;
+	}
+	return true;
+}
+
+static uint32_t window_ms(void)
+{
+#ifdef HEADGATE_DEVELOPER
+	const char *text = getenv("HEADGATE_TEST_WINDOW_MS");
+	unsigned long ms = text ? strtoul(text, NULL, 10) : 0;
+
+	if (ms > 0 && ms <= WINDOW_MS) {
+		log_warning("master", "HEADGATE_TEST_WINDOW_MS: a minute is %lu ms for requests_per_minute",
+			ms);
+		return (uint32_t)ms;
+	}
+#endif
+	return WINDOW_MS;
+}
+
+/* What is in the segment, in the fixed places that segment.h names. */
+static struct shm *make_segment(const struct conf *conf, unsigned nslots, const char *path, char *error)
+{
+	unsigned n = conf->nproviders;
+	struct shm_gate_spec *gates = xcalloc(n + 1, sizeof(*gates));
+	struct shm_window_spec *windows = xcalloc(n + 1, sizeof(*windows));
+	const char **names = xcalloc(n + 1, sizeof(*names));
+	struct shm_spec spec = { .nslots = nslots, .ngates = n + 1, .gates = gates, .nwindows = n,
+		.windows = windows, .nproviders = n, .providers = names };
+	uint32_t minute_ms = window_ms();
+	struct shm *shm;
+
+	gates[SHM_GATE_PLACES] = (struct shm_gate_spec){
+		"chat.websocket.concurrency.max_connections", conf->max_connections };
+	for (unsigned p = 0; p < n; p++) {
+		const struct conf_provider *provider = &conf->providers[p];
+
+		names[p] = provider->name;
+		gates[SHM_GATE_PROVIDER(p)] = (struct shm_gate_spec){
+			xasprintf("llm.providers.%s.http_client.concurrent_requests", provider->name),
+			provider->concurrent_requests };
+		windows[SHM_WINDOW_PROVIDER(p)] = (struct shm_window_spec){
+			xasprintf("llm.providers.%s.http_client.requests_per_minute", provider->name),
+			(uint32_t)provider->requests_per_minute, minute_ms };
+	}
+	shm = shm_create(path, &spec, error);
+	for (unsigned p = 0; p < n; p++) {
+		free((char *)gates[SHM_GATE_PROVIDER(p)].name);
+		free((char *)windows[SHM_WINDOW_PROVIDER(p)].name);
+	}
+	free(gates);
+	free(windows);
+	free(names);
+	return shm;
+}
+
+static bool open_segment(struct master *m)
+{
+	char *path = conf_segment_path(m->conf);
+	char *slash = strrchr(path, '/');
+	char error[ERROR_BYTES];
+	char *dir = slash && slash > path ? xmemdup0(path, (size_t)(slash - path)) : xstrdup("/");
+
+	if (make_run_dir(dir)) {
+		m->shm = make_segment(m->conf, m->nslots, path, error);
+		if (!m->shm)
+			log_error("master", "%s", error);
+	}
+	free(dir);
+	free(path);
+	return m->shm != NULL;
+}
+
+static bool open_wakes(struct master *m)
+{
+	for (unsigned i = 0; i < m->nslots; i++) {
+		m->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (m->wake_fds[i] < 0)
+			return false;
+	}
+	return pipe2(m->lifeline, O_CLOEXEC) == 0;
+}
+
+static int *no_fds(unsigned n)
+{
+	int *fds = xcalloc(n, sizeof(*fds));
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = -1;
+	return fds;
+}
+
+int boot(struct master *m)
+{
+	const struct conf *conf = m->conf;
+	char error[ERROR_BYTES];
+
+	m->nslots = (unsigned)conf->workers;
+	m->wake_fds = no_fds(m->nslots);
+	m->listen_fds = no_fds(m->nslots);
+	m->ready_fds = no_fds(m->nslots);
+	m->procs = xcalloc(m->nslots, sizeof(*m->procs));
+	m->generations = xcalloc(m->nslots, sizeof(*m->generations));
+	m->lifeline[0] = m->lifeline[1] = m->log_fd = -1;
+	log_who("master");
+	if (!open_log(m))
+		return EXIT_FAILURE;
+	for (size_t i = 0; i < conf->warnings.count; i++)
+		log_warning("conf", "%s", conf->warnings.text[i]);
+	check_descriptors(conf);
+	check_backlog(conf);
+	if (!listen_is_local(conf->host))
+		log_warning("master",
+			"chat.websocket.host is %s and there are no client keys: anybody who reaches this "
+			"address can use the providers",
+			conf->host);
+	if (!listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->nslots, m->url,
+		    error)) {
+		log_error("master", "%s", error);
+		return EXIT_FAILURE;
+	}
+	if (!open_segment(m))
+		return EXIT_FAILURE;
+	if (!open_wakes(m)) {
+		log_error("master", "no descriptors for %u workers: %s", m->nslots, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	shm_bind(m->shm, SHM_MASTER, m->wake_fds);
+	return EXIT_SUCCESS;
+}
+
+/* Seconds as Python writes a float, which is how the seed's lines look: 5.0, 0.25. */
+static const char *seconds_text(uint64_t ms, char out[32])
+{
+	snprintf(out, 32, ms % 100 ? "%.3f" : "%.1f", (double)ms / 1000);
+	if (ms % 100 && ms % 10 == 0)
+		out[strlen(out) - 1] = 0;
+	return out;
+}
+
+void boot_announce(const struct master *m)
+{
+	const struct conf *conf = m->conf;
+	char seconds[32];
+
+	log_info("http",
+		"WebSocket server configured with max_connections=%" PRIu64 ", queue_size=%" PRIu64
+		", uvicorn_backlog=%" PRIu64,
+		conf->max_connections, conf->connection_queue_size, conf->backlog);
+	for (unsigned i = 0; i < conf->nproviders; i++) {
+		const struct conf_provider *p = &conf->providers[i];
+
+		log_info("provider",
+			"LLM HTTP client configured with max_connections=%" PRIu64
+			", concurrent_requests=%" PRIu64 ", pool_timeout=%ss",
+			p->pool_max_connections, p->concurrent_requests,
+			seconds_text(p->pool_timeout_ms, seconds));
+	}
+	log_info("master", "listening on %s (%u workers)", m->url, m->nslots);
+}
+
+void boot_undo(struct master *m)
+{
+	listen_close(m->listen_fds, m->nslots);
+	listen_close(m->ready_fds, m->nslots);
+	listen_close(m->wake_fds, m->nslots);
+	fd_close(&m->lifeline[0]);
+	fd_close(&m->lifeline[1]);
+	if (m->shm)
+		shm_close(m->shm, true);
+	free(m->wake_fds);
+	free(m->listen_fds);
+	free(m->ready_fds);
+	free(m->procs);
+	free(m->generations);
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_CONSOLE);
+	fd_close(&m->log_fd);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * loop.c - the master's loop: wait, gather the facts, ask plan_step(), carry it out.
+ *
+ * Signals are blocked everywhere but in ppoll(), so their handlers only leave a
+ * note, and no other line of the master is ever interrupted.
+ */
+#include "base/base.h"
+#include "master/master.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "master/boot.h"
+#include "master/plan.h"
+#include "master/proc.h"
+#include "shm/segment.h"
+
+#include <poll.h>
+#include <signal.h>
+
+static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
+static volatile sig_atomic_t came[NSIG];
+
+static void take_note(int signo)
+{
+	came[signo] = 1;
+}
+
+static bool had(int signo)
+{
+	bool yes = came[signo];
+
+	came[signo] = 0;
+	return yes;
+}
+
+static void handle_signals(void)
+{
+	struct sigaction sa = { .sa_handler = take_note };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
+		sigaddset(&set, handled[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sa.sa_mask = set;
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
+		sigaction(handled[i], &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Sleep until a signal, a ready pipe or the time that the plan asked for. */
+static void wait_for_news(struct master *m, uint64_t wake_ms)
+{
+	struct pollfd fds[PLAN_SLOTS_MAX];
+	unsigned slots[PLAN_SLOTS_MAX];
+	struct timespec timeout = { 0 };
+	nfds_t n = 0;
+	sigset_t none;
+	uint64_t now = clock_ms(), wait;
+
+	for (unsigned i = 0; i < m->nslots; i++) {
+		if (m->ready_fds[i] < 0)
+			continue;
+		slots[n] = i;
+		fds[n++] = (struct pollfd){ .fd = m->ready_fds[i], .events = POLLIN };
+	}
+	wait = wake_ms > now ? wake_ms - now : 0;
+	timeout.tv_sec = (time_t)(wait / 1000);
+	timeout.tv_nsec = (long)(wait % 1000) * 1000000;
+	sigemptyset(&none);
+	if (ppoll(fds, n, wake_ms == PLAN_NEVER ? NULL : &timeout, &none) <= 0)
+		return;
+	for (nfds_t i = 0; i < n; i++) {
+		if (fds[i].revents)
+			proc_hear(m, slots[i]);
+	}
+}
+
+static void close_doors(struct master *m)
+{
+	shm_set_draining(m->shm);
+	listen_close(m->listen_fds, m->nslots);
+}
+
+/* Carry out; the exit status once the plan says to leave, else -1. */
+static int carry_out(struct master *m, const struct plan_out *out)
+{
+	for (unsigned i = 0; i < out->nactions; i++) {
+		const struct plan_action *a = &out->action[i];
+
+		switch (a->verb) {
+		case PLAN_RECLAIM_AUDIT:
+			proc_audit(m);
+			break;
+		case PLAN_SPAWN:
+			proc_spawn(m, a->slot);
+			break;
+		case PLAN_KILL:
+			log_error("master", "worker %u: no heartbeat for worker_timeout (%" PRIu64
+				" ms): killed", a->slot, m->conf->worker_timeout_ms);
+			proc_signal(m, a->slot, SIGKILL);
+			break;
+		case PLAN_SIGNAL:
+			proc_signal(m, a->slot, a->value);
+			break;
+		case PLAN_READY:
+			boot_announce(m);
+			break;
+		case PLAN_CLOSE_DOORS:
+			close_doors(m);
+			break;
+		case PLAN_EXIT:
+			return a->value;
+		}
+	}
+	return -1;
+}
+
+static void say_stage(enum plan_stage stage)
+{
+	static const char *const text[] = {
+		[PLAN_DRAINING] = "draining: running requests end, nothing new is taken",
+		[PLAN_STOPPING] = "stopping",
+		[PLAN_KILLING] = "killing the workers that are left",
+	};
+
+	if (stage < ARRAY_SIZE(text) && text[stage])
+		log_info("master", "%s", text[stage]);
+}
+
+static int run(struct master *m)
+{
+	struct plan_in in = {
+		.nslots = m->nslots,
+		.procs = m->procs,
+		.worker_timeout_ms = m->conf->worker_timeout_ms,
+		.shutdown_timeout_ms = m->conf->shutdown_timeout_ms,
+		.drain_timeout_ms = m->conf->drain_timeout_ms,
+	};
+	struct plan_out out;
+	int status = -1;
+
+	while (status < 0) {
+		if (had(SIGCHLD))
+			proc_reap(m);
+		if (had(SIGHUP))
+			log_warning("master", "HUP: nothing was reloaded; restart headgate to use a changed file");
+		proc_feel_hearts(m);
+		in.now_ms = clock_ms();
+		in.stop = had(SIGTERM) | had(SIGINT);
+		in.drain = had(SIGQUIT);
+		in.audit_owed = m->audit_owed;
+		in.memory = m->memory;
+		plan_step(&in, &out);
+		if (out.memory.stage != m->memory.stage)
+			say_stage(out.memory.stage);
+		m->memory = out.memory;
+		status = carry_out(m, &out);
+		if (status < 0)
+			wait_for_news(m, out.wake_ms);
+	}
+	return status;
+}
+
+int master_run(const struct conf *conf)
+{
+	struct master m = { .conf = conf };
+	int status;
+
+	handle_signals();
+	status = boot(&m);
+	if (status == EXIT_SUCCESS) {
+		status = run(&m);
+		log_info("master", "stopped");
+	}
+	boot_undo(&m);
+	return status;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * master.h - the process that owns everything and serves nobody: it makes the
+ * segment and the sockets, starts workers, and gives back what dead ones held.
+ *
+ * It has no event loop of a library and never touches a client's byte, so that
+ * nothing a client or a provider sends can hurt it.
+ */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+
+#include "base/base.h"
+#include "master/listen.h"
+#include "master/plan.h"
+
+struct conf;
+struct shm;
+
+struct master {
+	const struct conf *conf;
+	struct shm *shm;
+	unsigned nslots;
+	int *wake_fds;	 /* eventfd of each slot */
+	int *listen_fds; /* SO_REUSEPORT socket of each slot */
+	int lifeline[2]; /* workers hold the read end; our end closes when we die, however that is */
+	int log_fd;	 /* of logging.file; -1: standard error */
+	char url[LISTEN_URL_BYTES];
+	struct plan_proc *procs; /* one per slot */
+	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
+	unsigned *generations;
+	struct plan_memory memory;
+	bool audit_owed;
+	uint64_t recovered; /* permits, by the audit that is going on */
+};
+
+/* Run the daemon with this configuration (stays the caller's) until it is told to leave; the exit status. */
+int master_run(const struct conf *conf);
+
+#endif

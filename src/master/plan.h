@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * plan.h - what the master does next, as a pure function.
+ *
+ * In: the clock, what signals asked for, the process table and what was decided
+ * before. Out: a short list of actions and what to remember. It calls nothing,
+ * waits for nothing and looks at nothing else, so that whole lives of a daemon are
+ * walked through in a unit test without a fork.
+ *
+ *	BOOTING -> SERVING -> DRAINING -> STOPPING -> KILLING
+ */
+#ifndef MASTER_PLAN_H
+#define MASTER_PLAN_H
+
+#include "base/base.h"
+
+#define PLAN_SLOTS_MAX 128
+#define PLAN_ACTIONS_MAX (2 * PLAN_SLOTS_MAX + 4)
+#define PLAN_NEVER UINT64_MAX
+
+/* A worker that dies before it was ready, or this soon, makes its successor wait. */
+#define PLAN_QUICK_DEATH_MS 1000
+#define PLAN_BACKOFF_MIN_MS 100
+#define PLAN_BACKOFF_MAX_MS 10000
+/* Who lives this long makes the quick deaths before it forgotten. */
+#define PLAN_HEALTHY_MS 60000
+/* An audit that found no quiet moment is tried again after this. */
+#define PLAN_AUDIT_MS 10
+
+enum plan_stage {
+	PLAN_BOOTING,  /* until every worker was ready once */
+	PLAN_SERVING,
+	PLAN_DRAINING, /* running requests end */
+	PLAN_STOPPING, /* TERM was sent */
+	PLAN_KILLING   /* KILL was sent: wait for the dead */
+};
+
+/* A slot as proc.c knows it. */
+struct plan_proc {
+	int pid;		 /* 0: no process */
+	bool ready;		 /* of the one that runs, or else of the last that ran */
+	uint64_t spawned_ms;	 /* likewise */
+	uint64_t heartbeat_ms;	 /* its last beat; 0: none yet */
+	unsigned deaths;	 /* how many lives of this slot have ended */
+	uint64_t ended_ms;	 /* when the last one did */
+	bool setup_failed;	 /* the last one ended with WORKER_EXIT_SETUP */
+};
+
+/* What is remembered from one step to the next; zeroed at the start. */
+struct plan_memory {
+	enum plan_stage stage;
+	uint64_t stage_ms; /* since when */
+	int exit_code;
+	struct plan_slot {
+		unsigned deaths;	 /* that were taken note of */
+		unsigned quick_deaths;	 /* in a row */
+		uint64_t spawn_ms;	 /* not before this a successor starts */
+		bool killed;		 /* KILL was sent to the one that runs */
+	} slot[PLAN_SLOTS_MAX];
+};
+
+struct plan_in {
+	uint64_t now_ms;
+	bool stop;  /* TERM or INT came since the last step */
+	bool drain; /* QUIT came */
+	bool audit_owed; /* shm_reclaim_audit() has not said true yet */
+	unsigned nslots;
+	const struct plan_proc *procs; /* nslots */
+	uint64_t worker_timeout_ms;
+	uint64_t shutdown_timeout_ms;
+	uint64_t drain_timeout_ms;
+	struct plan_memory memory;
+};
+
+enum plan_verb {
+	PLAN_RECLAIM_AUDIT, /* call shm_reclaim_audit() */
+	PLAN_SPAWN,	    /* start a worker in `slot` */
+	PLAN_SIGNAL,	    /* send `value` to the worker in `slot` */
+	PLAN_KILL,	    /* the worker in `slot` does not answer: SIGKILL */
+	PLAN_READY,	    /* every worker is ready: say so */
+	PLAN_CLOSE_DOORS,   /* shm_set_draining(), close the listening sockets */
+	PLAN_EXIT	    /* nothing is left: exit with `value`; the last action */
+};
+
+struct plan_action {
+	enum plan_verb verb;
+	unsigned slot;
+	int value;
+};
+
+struct plan_out {
+	struct plan_action action[PLAN_ACTIONS_MAX];
+	unsigned nactions;
+	uint64_t wake_ms; /* take the next step not later than this; PLAN_NEVER: when something happens */
+	struct plan_memory memory;
+};
+
+/* The next step. The audit, if one is owed, comes before all else. */
+void plan_step(const struct plan_in *in, struct plan_out *out);
+
+#endif
