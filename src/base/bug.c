@@ -14,6 +14,18 @@ void bug_last_words(char *buffer, size_t bytes)
 	last_words_bytes = bytes;
 }
 
+void bug_say_last(const char *words)
+{
+	size_t len = strlen(words);
+
+	if (!last_words || last_words[0])
+		return;
+	if (len > last_words_bytes - 1)
+		len = last_words_bytes - 1;
+	memcpy(last_words, words, len);
+	last_words[len] = 0;
+}
+
 void bug_die(const char *what, const char *file, int line)
 {
 	char text[256];

@@ -25,6 +25,8 @@ void bug_die(const char *what, const char *file, int line) NORETURN;
 
 /* Where last words go, besides stderr: `bytes` bytes that outlive the process. */
 void bug_last_words(char *buffer, size_t bytes);
+/* Leave these words there, unless others stand there already; may be called from a signal handler. */
+void bug_say_last(const char *words);
 
 /*
  * Named crash points: in DEVELOPER builds, the process kills itself with
