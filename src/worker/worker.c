@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.c - a worker process: opens the rooms, runs the loop, drains, leaves.
+ *
+ * Each turn of the loop: libevent calls what is due; then all that was deferred
+ * runs and the gates are asked what they granted, until nothing is left to do; only
+ * then it may sleep. The master needs two things of us: a heartbeat in the segment,
+ * and that we leave when it is gone (the lifeline).
+ */
+#include "base/base.h"
+#include "worker/worker.h"
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/defer.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+#include "worker/admit/admit.h"
+#include "worker/endpoint/endpoint.h"
+#include "worker/exchange/exchange.h"
+#include "worker/http/http.h"
+#include "worker/provider/provider.h"
+
+#include <event2/event.h>
+#include <signal.h>
+
+#define HEARTBEAT_MS 250
+
+enum worker_event {
+	EVENT_WAKE,	 /* our eventfd: a gate has something for us */
+	EVENT_HEARTBEAT, /* a timer */
+	EVENT_LIFELINE,	 /* the master is gone */
+	EVENT_TERM,
+	EVENT_QUIT,
+	EVENT_DRAIN_TIMEOUT,
+	EVENT_COUNT
+};
+
+struct worker {
+	const struct heritage *heritage;
+	char who[24];
+	struct event_base *base;
+	struct event *event[EVENT_COUNT];
+	struct admit *admit;
+	struct providers *providers;
+	bool endpoint_is_open;
+	struct http *http;
+	bool draining;
+	bool leaving;
+};
+
+/* ---- the last thing a worker does when it falls ---- */
+
+#define FATAL_SIGNALS(X) X(SIGSEGV) X(SIGBUS) X(SIGILL) X(SIGFPE) X(SIGABRT)
+
+static struct sigaction before_us[NSIG];
+
+/* Leave a note and let happen what would have happened without us: a core, a sanitizer's report. */
+static void on_fatal_signal(int signo, siginfo_t *info, void *context)
+{
+	switch (signo) {
+#define X(name)                                                                                 \
+	case name:                                                                              \
+		bug_say_last("fell by " #name);                                                 \
+		break;
+		FATAL_SIGNALS(X)
+#undef X
+	}
+	sigaction(signo, &before_us[signo], NULL);
+	if (info->si_code <= 0)
+		raise(signo); /* somebody sent it: it does not come again by itself */
+}
+
+static void catch_fatal_signals(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO };
+
+#define X(name) sigaction(name, &sa, &before_us[name]);
+	FATAL_SIGNALS(X)
+#undef X
+}
+
+/* ---- events ---- */
+
+static void drain(struct worker *w)
+{
+	uint64_t ms = w->heritage->conf->drain_timeout_ms;
+	struct timeval timeout = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000 };
+
+	if (w->draining)
+		return;
+	w->draining = true;
+	shm_slot_set_state(w->heritage->shm, w->heritage->slot, SLOT_DRAINING);
+	http_drain(w->http);
+	/* Nobody of us listens any more: who comes now is refused at once, or finds our successor. */
+	for (unsigned i = 0; i < w->heritage->nslots; i++) {
+		int fd = w->heritage->listen_fds[i];
+
+		fd_close(&fd);
+	}
+	evtimer_add(w->event[EVENT_DRAIN_TIMEOUT], &timeout);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t count;
+
+	/* The count says nothing (writes run together): settle() asks the gates. */
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+		log_error("worker", "eventfd: %s", strerror(errno));
+}
+
+static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	shm_slot_beat(w->heritage->shm, w->heritage->slot, clock_ms());
+}
+
+static void on_lifeline(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	log_warning("worker", "the master is gone: draining");
+	event_del(w->event[EVENT_LIFELINE]);
+	drain(w);
+}
+
+static void on_term(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	w->leaving = true;
+}
+
+static void on_quit(evutil_socket_t fd, short what, void *arg)
+{
+	drain(arg);
+}
+
+static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	log_warning("worker", "drain_timeout: cutting %u connections with %u requests at providers",
+		http_connections(w->http), providers_running(w->providers));
+	w->leaving = true;
+}
+
+/* ---- setting up ---- */
+
+/*
+ * Signals were blocked since before the fork, so that none is lost: they are let in
+ * when there are events for them.
+ */
+static bool open_events(struct worker *w)
+{
+	const struct heritage *h = w->heritage;
+	const struct timeval heartbeat = { 0, HEARTBEAT_MS * 1000 };
+	const struct {
+		int fd;
+		short what;
+		event_callback_fn fn;
+		const struct timeval *period;
+	} rows[EVENT_COUNT] = {
+		[EVENT_WAKE] = { h->wake_fds[h->slot], EV_READ | EV_PERSIST, on_wake, NULL },
+		[EVENT_HEARTBEAT] = { -1, EV_PERSIST, on_heartbeat, &heartbeat },
+		[EVENT_LIFELINE] = { h->lifeline_fd, EV_READ, on_lifeline, NULL },
+		[EVENT_TERM] = { SIGTERM, EV_SIGNAL | EV_PERSIST, on_term, NULL },
+		[EVENT_QUIT] = { SIGQUIT, EV_SIGNAL | EV_PERSIST, on_quit, NULL },
+		[EVENT_DRAIN_TIMEOUT] = { -1, 0, on_drain_timeout, NULL },
+	};
+
+	for (int i = 0; i < EVENT_COUNT; i++) {
+		w->event[i] = event_new(w->base, rows[i].fd, rows[i].what, rows[i].fn, w);
+		if (!w->event[i])
+			return false;
+		if (i != EVENT_DRAIN_TIMEOUT && event_add(w->event[i], rows[i].period) < 0)
+			return false;
+	}
+	return true;
+}
+
+static void let_signals_in(void)
+{
+	static const int ignored[] = { SIGPIPE, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* No locks and no change list: one thread, and descriptors are closed and opened within a turn. */
+static struct event_base *open_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config && event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
+/* The rooms in the order of who needs whom. False: the reason is in the log. */
+static bool open_rooms(struct worker *w)
+{
+	const struct heritage *h = w->heritage;
+
+	w->base = open_base();
+	if (!w->base || !open_events(w)) {
+		log_error("worker", "cannot set up the event loop: %s", strerror(errno));
+		return false;
+	}
+	exchange_access_log(h->conf->access_log);
+	w->admit = admit_open(h->conf, h->shm);
+	w->providers = providers_open(w->base, h->conf, h->shm);
+	if (!w->admit || !w->providers) {
+		log_error("worker", "cannot set up the providers");
+		return false;
+	}
+	endpoint_open(&(struct endpoint_setup){ .base = w->base,
+		.conf = h->conf,
+		.shm = h->shm,
+		.admit = w->admit,
+		.providers = w->providers });
+	w->endpoint_is_open = true;
+	w->http = http_open(w->base, h->conf, h->listen_fds[h->slot], endpoint_route, NULL);
+	if (!w->http) {
+		log_error("worker", "cannot set up the client side");
+		return false;
+	}
+	return true;
+}
+
+/* ---- the loop ---- */
+
+/* The end of a turn: until nothing is left to do. */
+static void settle(struct worker *w)
+{
+	do {
+		defer_run();
+		providers_poll(w->providers);
+		admit_poll(w->admit);
+	} while (defer_pending());
+}
+
+static bool drained(const struct worker *w)
+{
+	return w->draining && http_connections(w->http) == 0 && providers_running(w->providers) == 0;
+}
+
+static void run(struct worker *w)
+{
+	settle(w);
+	while (!w->leaving && !drained(w)) {
+		event_base_loop(w->base, EVLOOP_ONCE);
+		stat_add(STAT_LOOP_TURNS, 1);
+		settle(w);
+	}
+}
+
+/* Everything goes, in the reverse order; clients are cut, what they held is given back. */
+static void close_rooms(struct worker *w)
+{
+	if (w->http) {
+		http_close(w->http);
+		settle(w);
+		/* what libevent put off (finalizers, deferred callbacks) happens in one last turn */
+		event_base_loop(w->base, EVLOOP_NONBLOCK);
+		settle(w);
+	}
+	if (w->endpoint_is_open)
+		endpoint_close();
+	if (w->providers)
+		providers_close(w->providers);
+	if (w->admit)
+		admit_close(w->admit);
+	defer_run();
+	for (int i = 0; i < EVENT_COUNT; i++) {
+		if (w->event[i])
+			event_free(w->event[i]);
+	}
+	if (w->base)
+		event_base_free(w->base);
+	libevent_global_shutdown();
+}
+
+static void say_ready(const struct heritage *h)
+{
+	int fd = h->ready_fd;
+
+	shm_slot_beat(h->shm, h->slot, clock_ms());
+	shm_slot_set_state(h->shm, h->slot, SLOT_READY);
+	if (write(fd, "", 1) != 1)
+		log_warning("worker", "the master does not hear that we are ready: %s", strerror(errno));
+	fd_close(&fd);
+}
+
+int worker_main(const struct heritage *heritage)
+{
+	struct worker w = { .heritage = heritage };
+	int status = WORKER_EXIT_SETUP;
+
+	snprintf(w.who, sizeof(w.who), "worker %u", heritage->slot);
+	log_who(w.who);
+	shm_bind(heritage->shm, heritage->slot, heritage->wake_fds);
+	catch_fatal_signals();
+	if (open_rooms(&w)) {
+		let_signals_in();
+		say_ready(heritage);
+		run(&w);
+		status = WORKER_EXIT_OK;
+	}
+	close_rooms(&w);
+	log_who("worker");
+	return status;
+}
