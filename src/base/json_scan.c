@@ -12,9 +12,8 @@
 #include "base/bug.h"
 #include "base/json_text.h"
 
-/* A set of finds, one bit each. */
-typedef uint16_t find_set;
-_Static_assert(JSON_FINDS_MAX <= 16, "find_set is too small");
+/* A set of finds is a uint16_t, a bit each. */
+_Static_assert(JSON_FINDS_MAX <= 16, "more finds than bits");
 _Static_assert(JSON_NAME_MAX < 64, "frame.lengths is too small");
 #define FOR_EACH_FIND(i, set)                                                                  \
 	for (unsigned left_ = (set), i; left_ && (i = (unsigned)__builtin_ctz(left_), true);   \
@@ -22,13 +21,12 @@ _Static_assert(JSON_NAME_MAX < 64, "frame.lengths is too small");
 
 /* An open bracket that a path leads to. */
 struct frame {
-	find_set live;    /* their paths go on inside */
-	find_set seen;    /* of these, the next name was met already */
-	find_set ends;    /* they are this object or array itself */
+	uint16_t live;    /* their paths go on inside */
+	uint16_t seen;    /* of these, the next name was met already */
+	uint16_t ends;    /* they are this object or array itself */
 	uint32_t index;   /* of the next element of an array */
 	uint64_t lengths; /* in an object: a bit per length of name that is looked for */
-	size_t step[JSON_FINDS_MAX]; /* in an object: the length of the name for each live one
-	                              */
+	size_t step[JSON_FINDS_MAX];      /* in an object: the length of each live one's name */
 	const char *rest[JSON_FINDS_MAX]; /* for live ones: the path from here */
 };
 
@@ -37,7 +35,7 @@ struct scan {
 	unsigned depth, depth_max;
 	enum json_fault_code fault; /* at `at` */
 	struct json_find *finds;
-	find_set match;                   /* their paths lead to the value that comes next */
+	uint16_t match;                   /* their paths lead to the value that comes next */
 	const char *rest[JSON_FINDS_MAX]; /* for these: what is left of the path */
 	/* frames[d] and bit d of is_object are for the bracket of depth d + 1 */
 	struct frame frames[JSON_STEPS_MAX + 1];
@@ -202,7 +200,7 @@ static bool match_name(
 			continue;
 		if (f->seen & 1u << i)
 			return fail(s, JSON_FAULT_DUPLICATE, quote);
-		s->match |= (find_set)(1u << i);
+		s->match |= (uint16_t)(1u << i);
 		s->rest[i] = after_step(path + len);
 	}
 	f->seen |= s->match;
@@ -218,17 +216,17 @@ static void match_index(struct scan *s, struct frame *f)
 
 		if (strtoul(f->rest[i] + 1, &end, 10) != f->index)
 			continue;
-		s->match |= (find_set)(1u << i);
+		s->match |= (uint16_t)(1u << i);
 		s->rest[i] = after_step(end + 1);
 	}
-	f->live &= (find_set)~s->match;
+	f->live &= (uint16_t)~s->match;
 	f->index++;
 }
 
 /* A value of this kind starts here: note it for those whose path ends here. */
-static find_set begin_value(struct scan *s, enum json_kind kind)
+static uint16_t begin_value(struct scan *s, enum json_kind kind)
 {
-	find_set ends = 0;
+	uint16_t ends = 0;
 
 	FOR_EACH_FIND(i, s->match)
 	{
@@ -236,12 +234,12 @@ static find_set begin_value(struct scan *s, enum json_kind kind)
 			continue;
 		s->finds[i].kind = kind;
 		s->finds[i].offset = (size_t)(s->at - s->text);
-		ends |= (find_set)(1u << i);
+		ends |= (uint16_t)(1u << i);
 	}
 	return ends;
 }
 
-static void end_value(struct scan *s, find_set ends, bool escaped)
+static void end_value(struct scan *s, uint16_t ends, bool escaped)
 {
 	FOR_EACH_FIND(i, ends)
 	{
@@ -277,7 +275,7 @@ static void open_frame(struct scan *s, struct frame *f, bool object)
 
 		if ((*path == '[') == object)
 			continue; /* the path asks for the other kind */
-		f->live |= (find_set)(1u << i);
+		f->live |= (uint16_t)(1u << i);
 		f->rest[i] = path;
 		if (object) {
 			f->step[i] = strcspn(path, ".[");
@@ -321,7 +319,7 @@ static bool scan_scalar(struct scan *s)
 	const char *from = s->at;
 	enum json_kind kind = JSON_IS_BOOL;
 	bool good, escaped = false;
-	find_set ends;
+	uint16_t ends;
 
 	switch (*from) {
 	case '"':
@@ -463,7 +461,7 @@ bool json_scan(const char *text, size_t len, unsigned depth_max, struct json_fin
 	s.depth_max = depth_max;
 	s.fault = JSON_FAULT_NONE;
 	s.finds = finds;
-	s.match = (find_set)((1u << n) - 1);
+	s.match = (uint16_t)((1u << n) - 1);
 	for (size_t i = 0; i < n; i++) {
 		finds[i] = (struct json_find){.path = finds[i].path};
 		s.rest[i] = finds[i].path;

@@ -24,7 +24,7 @@
  * must not push to the parser nor release it.
  */
 typedef bool (*sse_event_fn)(
-	void *arg, const char *name, size_t name_len, const char *data, size_t len);
+        void *arg, const char *name, size_t name_len, const char *data, size_t len);
 
 enum sse_result {
 	SSE_MORE,     /* all bytes taken; go on */
@@ -44,9 +44,9 @@ struct sse {
 	void *arg;
 	size_t event_max;
 	enum sse_result result; /* once it is not SSE_MORE, it stays */
-	unsigned bom;		/* bytes of a BOM seen; SSE_STARTED when that is over */
-	bool after_cr;		/* an LF now belongs to the CR before it */
-	bool in_event;		/* a field line came since the last blank line */
+	unsigned bom;           /* bytes of a BOM seen; 3 once that is settled */
+	bool after_cr;          /* an LF now belongs to the CR before it */
+	bool in_event;          /* a field line came since the last blank line */
 	bool has_data;
 	size_t event_bytes; /* in the lines of this event so far */
 	const char *data;   /* of this event: in the block, in `line` or in `data_held` */
