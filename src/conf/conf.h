@@ -30,22 +30,29 @@ typedef uint64_t conf_type_FORMAT;
 
 struct conf_provider {
 	char *name;
-	/* What goes out as "Authorization: Bearer"; "" if there is none. From api_key, api_key_file
-	 * or the environment, in this order. Never log it. */
+	/* What goes out as "Authorization: Bearer"; "" if there is none. From api_key or api_key_file
+	 * (one of them), else from the environment's api_key_env. Never log it. */
 	char *key;
 #define PROVIDER(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 };
 
+/*
+ * After a load, values that depend on others are filled in: run_dir, active,
+ * base_url, api_key_env. A base_url has no trailing slash; origins are in small
+ * letters; a host of localhost is 127.0.0.1. There is at least one provider.
+ */
 struct conf {
-	char *path; /* file it was read from; "" for the defaults alone */
+	char *path; /* file it was read from, as it was named to conf_load */
 	struct conf_provider *providers;
 	unsigned nproviders;
 	unsigned active_provider; /* index of llm.active */
 #define GLOBAL(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 	struct conf_origins *origins; /* where each value came from; private to this room */
-	struct conf_texts warnings;   /* one line each: sections without meaning here, options whose effect comes later, missing keys */
+	/* One line each: sections without meaning here, options whose effect comes later, missing
+	 * keys, limits that the machine cannot meet. */
+	struct conf_texts warnings;
 };
 
 /*

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* check.h - what one value alone does not show: values that must fit each other and the machine. */
+#ifndef CONF_CHECK_H
+#define CONF_CHECK_H
+
+#include "base/base.h"
+#include "conf/loader.h"
+
+/* Check everything outside llm.providers, and fill in what depends on other values. */
+void check_globals(struct loader *l);
+/* The same for the providers: URL, key, models; that there is one; which is active. */
+void check_providers(struct loader *l);
+/* Warnings: options without effect yet, limits that do not fit each other or the machine. */
+void check_limits(struct loader *l);
+
+/* A URL of http(s) without credentials, query and fragment: NULL, or what is wrong; what would be right. */
+const char *check_base_url(const char *url);
+/* "*", or an origin as browsers send it (scheme://host[:port]). */
+bool check_is_origin(const char *text);
+/* host or host:port or [v6]:port, len bytes. */
+bool check_is_authority(const char *text, size_t len);
+
+#endif

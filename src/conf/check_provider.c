@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* check_provider.c - llm.providers: URL, key, models, and which of them is active. */
+#include "base/base.h"
+#include "base/buf.h"
+#include "conf/check.h"
+#include "conf/file.h"
+#include "conf/nearest.h"
+#include "conf/text.h"
+#include <ctype.h>
+
+#define KEY_FILE_MAX 65536
+#define URL_OF_OTHERS "for example base_url: http://127.0.0.1:8080/v1"
+
+/* Base URLs that are known by the provider's name. */
+static const struct {
+	const char *name, *base_url;
+} known_urls[] = {
+	{ "openai", "https://api.openai.com/v1" },
+	{ "groq", "https://api.groq.com/openai/v1" },
+	{ "openrouter", "https://openrouter.ai/api/v1" },
+};
+
+/* One provider under check. */
+struct subject {
+	struct loader *l;
+	struct conf_provider *p;
+	unsigned number;
+};
+
+static struct origin *origin_of(const struct subject *s, enum provider_row row)
+{
+	return &s->l->conf->origins->provider[s->number][row];
+}
+
+static void provider_error(const struct subject *s, enum provider_row row, const char *what)
+{
+	const struct origin *at = origin_of(s, row);
+	char *path = xasprintf("llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
+
+	if (!at->bad)
+		loader_error(s->l, at->line ? at : &s->l->conf->origins->provider_name[s->number], path,
+			"%s", what);
+	free(path);
+}
+
+static void replace(char **text, char *by)
+{
+	free(*text);
+	*text = by;
+}
+
+static void check_url(const struct subject *s)
+{
+	char **url = &s->p->base_url;
+	const char *wrong;
+	size_t len;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known_urls) && !**url; i++)
+		if (strcmp(s->p->name, known_urls[i].name) == 0)
+			replace(url, xstrdup(known_urls[i].base_url));
+	if (!**url) {
+		provider_error(s, P_base_url,
+			"is missing; only openai, groq and openrouter have one by name: " URL_OF_OTHERS);
+		return;
+	}
+	wrong = check_base_url(*url);
+	if (wrong)
+		provider_error(s, P_base_url, wrong);
+	len = strlen(*url);
+	while (len && (*url)[len - 1] == '/')
+		(*url)[--len] = '\0';
+}
+
+/* NAME_API_KEY */
+static char *default_key_env(const char *name)
+{
+	char *env = xasprintf("%s_API_KEY", name);
+
+	for (char *p = env; *p; p++)
+		*p = (char)(*p == '-' ? '_' : toupper((unsigned char)*p));
+	return env;
+}
+
+/* The same bytes without spaces and line ends around them, in place. */
+static void trim(char *text)
+{
+	size_t len = strlen(text), lead = strspn(text, " \t\r\n");
+
+	while (len > lead && strchr(" \t\r\n", text[len - 1]))
+		len--;
+	memmove(text, text + lead, len - lead);
+	text[len - lead] = '\0';
+}
+
+/* A key goes into a header: visible ASCII only. */
+static bool is_header_safe(const char *key)
+{
+	for (; *key; key++)
+		if (*key <= ' ' || (unsigned char)*key >= 0x7f)
+			return false;
+	return true;
+}
+
+static void key_from_file(const struct subject *s)
+{
+	struct buf bytes = BUF_INIT;
+	struct stat st;
+	int rc = file_read(s->p->api_key_file, KEY_FILE_MAX, true, &bytes, &st);
+	char *wrong, *path;
+
+	if (rc < 0) {
+		wrong = xasprintf("cannot be read: %s; name a file with the key on its first line",
+			rc == -EINVAL ? "not a regular file" : strerror(-rc));
+		provider_error(s, P_api_key_file, wrong);
+		free(wrong);
+		buf_release(&bytes);
+		return;
+	}
+	buf_add(&bytes, "", 0);
+	bytes.data[strcspn(bytes.data, "\n")] = '\0';
+	replace(&s->p->key, xstrdup(bytes.data));
+	buf_release(&bytes);
+	if (st.st_mode & S_IROTH) {
+		path = xasprintf("llm.providers.%s.api_key_file", s->p->name);
+		loader_warn(s->l, origin_of(s, P_api_key_file), path,
+			"everybody on this machine may read it; chmod o-r %s", s->p->api_key_file);
+		free(path);
+	}
+	trim(s->p->key);
+	if (!*s->p->key)
+		provider_error(s, P_api_key_file,
+			"has nothing on its first line; put the key there");
+}
+
+static bool is_variable_name(const char *text)
+{
+	if (isdigit((unsigned char)*text))
+		return false;
+	for (; *text; text++)
+		if (!isalnum((unsigned char)*text) && *text != '_')
+			return false;
+	return true;
+}
+
+static void check_key_env(const struct subject *s)
+{
+	if (!*s->p->api_key_env)
+		replace(&s->p->api_key_env, default_key_env(s->p->name));
+	else if (!is_variable_name(s->p->api_key_env))
+		/* Not shown: whoever mistakes it for api_key put the key here. */
+		provider_error(s, P_api_key_env,
+			"is not the name of an environment variable; give a name such as OPENAI_API_KEY");
+}
+
+/* The key comes from exactly one place: literal, file, environment. */
+static void check_key(const struct subject *s)
+{
+	struct conf_provider *p = s->p;
+	enum provider_row source = P_api_key_env;
+	const char *env;
+
+	check_key_env(s);
+	if (*p->api_key && *p->api_key_file) {
+		provider_error(s, P_api_key_file, "is given beside api_key; keep one of them");
+		return;
+	}
+	if (*p->api_key) {
+		source = P_api_key;
+		replace(&p->key, xstrdup(p->api_key));
+	} else if (*p->api_key_file) {
+		source = P_api_key_file;
+		key_from_file(s);
+	} else if ((env = getenv(p->api_key_env))) {
+		replace(&p->key, xstrdup(env));
+	}
+	trim(p->key);
+	if (!is_header_safe(p->key))
+		provider_error(s, source,
+			"leads to a key with spaces, line ends or other than ASCII in it; give the bare key");
+	/* A refused option may have been the key's source: nothing more to say. */
+	if (*p->key || origin_of(s, P_api_key)->bad || origin_of(s, P_api_key_file)->bad ||
+		origin_of(s, P_api_key_env)->bad)
+		return;
+	if (strncasecmp(p->base_url, "https://", 8) == 0 && !*p->api_key_file)
+		loader_warn(s->l, &s->l->conf->origins->provider_name[s->number], NULL,
+			"%s is not set: requests to %s go out without a key", p->api_key_env, p->name);
+}
+
+static bool has_model(const struct conf_provider *p, const char *model)
+{
+	if (strcmp(p->model, model) == 0)
+		return true;
+	for (size_t i = 0; i < p->models.count; i++)
+		if (strcmp(p->models.text[i], model) == 0)
+			return true;
+	return false;
+}
+
+/* A model that an earlier provider lists too is routed there. */
+static void check_model(const struct subject *s, const char *model, enum provider_row row)
+{
+	const struct conf *conf = s->l->conf;
+
+	for (unsigned i = 0; *model && i < s->number; i++) {
+		char *path, *shown;
+
+		if (!has_model(&conf->providers[i], model))
+			continue;
+		path = xasprintf("llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
+		shown = text_quote(model);
+		loader_warn(s->l, origin_of(s, row), path,
+			"%s is a model of %s too; %s gets its requests, %s/%s reaches this one", shown,
+			conf->providers[i].name, conf->providers[i].name, s->p->name, model);
+		free(shown);
+		free(path);
+		return;
+	}
+}
+
+static void check_models(const struct subject *s)
+{
+	const struct conf_texts *models = &s->p->models;
+
+	check_model(s, s->p->model, P_model);
+	for (size_t i = 0; i < models->count; i++) {
+		if (!*models->text[i])
+			provider_error(s, P_models, "has an empty element; give the name of a model");
+		if (strcmp(models->text[i], s->p->model) != 0)
+			check_model(s, models->text[i], P_models);
+	}
+}
+
+static bool has_control(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
+/* Texts that become part of a URL, a file name or a JSON body hold no control characters. */
+static void check_one_line(const struct subject *s)
+{
+	static const char wrong[] = "holds a control character or a line end; leave it out";
+	const struct conf_texts *models = &s->p->models;
+	bool bad = false;
+
+	for (size_t i = 0; i < options_provider.count; i++) {
+		const struct option *o = &options_provider.row[i];
+
+		if (o->type != OPTION_TEXT || !has_control(*(char **)((char *)s->p + o->offset)))
+			continue;
+		provider_error(s, (enum provider_row)i, wrong);
+		origin_of(s, (enum provider_row)i)->bad = true;
+	}
+	for (size_t i = 0; i < models->count; i++)
+		bad = bad || has_control(models->text[i]);
+	if (bad)
+		provider_error(s, P_models, wrong);
+}
+
+static void check_active(struct loader *l)
+{
+	struct conf *conf = l->conf;
+	const struct origin *at = &conf->origins->global[G_active];
+	struct nearest near;
+	char *shown;
+
+	if (!*conf->active && conf->nproviders)
+		replace(&conf->active, xstrdup(conf->providers[0].name));
+	nearest_begin(&near, conf->active);
+	for (unsigned i = 0; i < conf->nproviders; i++) {
+		if (strcmp(conf->providers[i].name, conf->active) == 0) {
+			conf->active_provider = i;
+			return;
+		}
+		nearest_offer(&near, conf->providers[i].name, strlen(conf->providers[i].name));
+	}
+	/* With a provider refused, it may be the one that is meant. */
+	if (at->bad || !conf->nproviders || l->providers.bad)
+		return;
+	shown = text_quote(conf->active);
+	loader_error(l, at, "llm.active", "%s is no provider; %s: %s", shown,
+		*near.best ? "nearest" : "give one of llm.providers, such as",
+		*near.best ? near.best : conf->providers[0].name);
+	free(shown);
+}
+
+void check_providers(struct loader *l)
+{
+	struct conf *conf = l->conf;
+
+	if (!conf->nproviders && !l->providers.bad)
+		loader_error(l, &l->providers, "llm.providers",
+			"names no provider; give at least one, for example \"openai:\"");
+	for (unsigned i = 0; i < conf->nproviders && !loader_is_full(l); i++) {
+		struct subject s = { l, &conf->providers[i], i };
+
+		check_one_line(&s);
+		check_url(&s);
+		check_key(&s);
+		check_models(&s);
+	}
+	check_active(l);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * table.h - options.def as data: the rows that the walk, the checks, the dump
+ * and the manual go through, and where each value came from.
+ */
+#ifndef CONF_TABLE_H
+#define CONF_TABLE_H
+
+#include "base/base.h"
+#include "conf/conf.h"
+
+#define PROVIDERS_MAX 32
+
+enum option_type {
+	OPTION_BOOL,
+	OPTION_UINT,
+	OPTION_WORKERS,
+	OPTION_MSEC,
+	OPTION_BYTES,
+	OPTION_REAL,
+	OPTION_TEXT,
+	OPTION_SECRET,
+	OPTION_TEXTS,
+	OPTION_LEVEL,
+	OPTION_FORMAT
+};
+
+enum option_reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART };
+enum option_effect { EFFECT_NOW, EFFECT_LATER };
+
+struct option {
+	enum option_type type;
+	const char *path; /* dotted; for a provider's option: below llm.providers.<name> */
+	const char *default_text;
+	uint64_t min, max;
+	enum option_reload reload;
+	enum option_effect effect;
+	const char *help;
+	size_t offset; /* of its field in struct conf or struct conf_provider */
+};
+
+struct option_set {
+	const struct option *row;
+	size_t count;
+};
+
+extern const struct option_set options_global, options_provider;
+
+/* Row numbers: G_port is the row of struct conf's port, P_base_url of a provider's base_url. */
+enum global_row {
+#define GLOBAL(type, field, ...) G_##field,
+#include "conf/options.def"
+	G_COUNT
+};
+enum provider_row {
+#define PROVIDER(type, field, ...) P_##field,
+#include "conf/options.def"
+	P_COUNT
+};
+
+/* A place in the file; line 0: not from the file. */
+struct origin {
+	unsigned line, column;
+	bool bad; /* given, but refused: an error about it stands already */
+};
+
+struct conf_origins {
+	struct origin global[G_COUNT];
+	struct origin provider[PROVIDERS_MAX][P_COUNT];
+	struct origin provider_name[PROVIDERS_MAX];
+};
+
+/* The row of a dotted path, or NULL. */
+const struct option *option_find(const struct option_set *set, const char *path);
+/* True if there are options below this path. */
+bool option_is_section(const struct option_set *set, const char *path);
+/* What follows the last dot of its path. */
+const char *option_leaf(const struct option *option);
+
+/* Put the default of every row into an object whose fields are all zero. */
+void options_set_defaults(const struct option_set *set, void *object);
+void options_release(const struct option_set *set, void *object);
+
+#endif
