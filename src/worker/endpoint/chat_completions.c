@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * chat_completions.c - POST bodies of OpenAI's API that a provider answers:
+ * /v1/chat/completions, /v1/completions, /v1/embeddings (completions.def).
+ *
+ * With "stream": true the client takes a place of max_connections, and the provider's
+ * event stream goes to it as the bytes come: nothing is parsed, copied or allocated per
+ * token. The head goes out when the provider has accepted, so what fails before is a
+ * true HTTP status; a client that has to wait long gets it earlier, with keep-alive
+ * comments, and then a failure comes in band, as an event with an "error" and no
+ * "choices". A stream that fails never ends like one that is complete.
+ *
+ * Without it the answer is kept until it is whole, and no place is taken.
+ */
+#include "base/base.h"
+#include "worker/endpoint/apps.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json_scan.h"
+#include "conf/conf.h"
+#include "worker/admit/admit.h"
+#include "worker/endpoint/completion_body.h"
+#include <event2/event.h>
+
+#define CONTENT_TYPE_BYTES 128
+
+struct completion {
+	struct exchange *x;
+	struct provider_call *call; /* NULL once it has ended */
+	unsigned provider;
+	struct admit_place place;
+	struct event *keepalive; /* streams only */
+	uint64_t heard_ms;	 /* when the client last got a byte */
+	bool passing;		 /* the provider's bytes are an event stream, they go straight on */
+	bool collecting;	 /* they are one body, kept here: */
+	struct buf body;
+	char content_type[CONTENT_TYPE_BYTES];
+	char model[ENDPOINT_MODEL_BYTES]; /* for the access log */
+};
+
+static void write_bytes(struct completion *c, const char *bytes, size_t len)
+{
+	exchange_write(c->x, bytes, len);
+	c->heard_ms = clock_ms();
+}
+
+static void begin_stream(struct completion *c)
+{
+	static const struct exchange_header headers[] = {
+		{ "Content-Type", "text/event-stream" },
+		{ "Cache-Control", "no-cache, no-transform" },
+		{ "X-Accel-Buffering", "no" },
+		{ "Incremental", "?1" }, /* RFC 10036 */
+	};
+
+	if (c->x->state != EXCHANGE_ASKED)
+		return;
+	exchange_start(c->x, 200, headers, ARRAY_SIZE(headers));
+	c->heard_ms = clock_ms();
+}
+
+/* The client cannot be told by a status any more: an event, then the end without "[DONE]". */
+static void fail_in_band(struct completion *c, const struct exchange_error *error, bool at_boundary)
+{
+	struct buf event = BUF_INIT;
+
+	/* An event that was cut short would swallow ours. */
+	buf_adds(&event, at_boundary ? "data: " : "\n\ndata: ");
+	exchange_error_json(&event, error);
+	buf_adds(&event, "\n\n");
+	c->x->note.ending = error->ending;
+	exchange_write(c->x, event.data, event.len);
+	exchange_finish(c->x);
+	buf_release(&event);
+}
+
+/* ---- keep-alive --------------------------------------------------------------- */
+
+static void arm_keepalive(struct completion *c, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
+		.tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(c->keepalive, &tv);
+}
+
+static void keepalive_due(evutil_socket_t fd, short what, void *arg)
+{
+	static const char comment[] = ": keepalive\n\n";
+	const uint64_t every_ms = endpoint.conf->sse_keepalive_ms;
+	struct completion *c = arg;
+	uint64_t silent_ms = clock_ms() - c->heard_ms;
+
+	if (!c->call || c->collecting || c->x->state == EXCHANGE_ENDED)
+		return;
+	if (silent_ms >= every_ms) {
+		silent_ms = 0;
+		if (exchange_room(c->x) && call_at_boundary(c->call)) {
+			begin_stream(c);
+			write_bytes(c, comment, strlen(comment));
+		}
+	}
+	arm_keepalive(c, every_ms - silent_ms);
+}
+
+/* ---- what the provider says ------------------------------------------------------ */
+
+static void on_head(struct provider_call *call, const struct provider_head *head, void *arg)
+{
+	struct completion *c = arg;
+
+	endpoint_note_usage(c->x, call_usage(call));
+	c->passing = head->sse;
+	c->collecting = !head->sse;
+	if (c->passing)
+		begin_stream(c);
+	else
+		snprintf(c->content_type, sizeof(c->content_type), "%s",
+			head->content_type ? head->content_type : "application/json");
+}
+
+static bool has_room(struct provider_call *call, void *arg)
+{
+	const struct completion *c = arg;
+
+	return c->collecting || exchange_room(c->x) > 0;
+}
+
+static void refuse_answer(struct completion *c, const char *why)
+{
+	struct endpoint_error e;
+
+	endpoint_fault(&e, END_PROVIDER_GARBAGE, NULL, "provider '%s': %s",
+		provider_name(endpoint.providers, c->provider), why);
+	if (c->x->state == EXCHANGE_STREAMING)
+		fail_in_band(c, &e.error, true);
+	else
+		exchange_refuse(c->x, &e.error);
+}
+
+static void on_bytes(struct provider_call *call, const char *bytes, size_t len, void *arg)
+{
+	struct completion *c = arg;
+
+	if (c->passing) {
+		write_bytes(c, bytes, len);
+	} else if (c->call && c->body.len + len <= ENDPOINT_ANSWER_MAX_BYTES) {
+		buf_add(&c->body, bytes, len);
+	} else if (c->call) {
+		c->call = NULL;
+		call_cancel(call);
+		refuse_answer(c, "the answer is too large");
+	}
+}
+
+static void end_well(struct completion *c)
+{
+	const struct exchange_header headers[] = { { "Content-Type", c->content_type } };
+
+	if (c->passing)
+		exchange_finish(c->x);
+	else if (c->x->state == EXCHANGE_STREAMING)
+		/* A keep-alive went out already: this client waits for events. */
+		refuse_answer(c, "the answer is no event stream");
+	else
+		exchange_respond(c->x, 200, headers, ARRAY_SIZE(headers), c->body.data, c->body.len);
+}
+
+static void on_end(struct provider_call *call, const struct provider_result *result, void *arg)
+{
+	struct completion *c = arg;
+	struct endpoint_error e;
+
+	endpoint_note_usage(c->x, call_usage(call));
+	c->call = NULL;
+	if (result->ending == END_COMPLETE) {
+		end_well(c);
+	} else if (c->x->state == EXCHANGE_ASKED) {
+		endpoint_respond_failure(c->x, result, c->provider);
+	} else if (c->x->state == EXCHANGE_STREAMING) {
+		endpoint_failure(&e, result, c->provider);
+		fail_in_band(c, &e.error, !c->passing || call_at_boundary(call));
+	}
+}
+
+static const struct provider_asker asker = {
+	.on_head = on_head,
+	.has_room = has_room,
+	.on_bytes = on_bytes,
+	.on_end = on_end,
+};
+
+/* ---- what the client does -------------------------------------------------------- */
+
+static void start_call(struct completion *c, const struct completion_kind *kind,
+	const struct completion_ask *ask)
+{
+	const struct provider_request request = {
+		.provider = ask->target.provider,
+		.path = kind->upstream,
+		.body = ask->body,
+		.body_len = ask->body_len,
+		.stream = ask->stream,
+		.request_id = c->x->id,
+		.traceparent = exchange_header(c->x, "traceparent"),
+	};
+
+	c->provider = ask->target.provider;
+	c->call = call_start(endpoint.providers, &request, &asker, c);
+	if (ask->stream) {
+		c->heard_ms = clock_ms();
+		c->keepalive = evtimer_new(endpoint.base, keepalive_due, c);
+		arm_keepalive(c, endpoint.conf->sse_keepalive_ms);
+	}
+}
+
+static void on_start(struct exchange *x)
+{
+	const struct completion_kind *kind = container_of(x->app, struct completion_kind, app);
+	struct completion *c = xcalloc(1, sizeof(*c));
+	struct completion_ask ask;
+	struct endpoint_error e;
+
+	c->x = x;
+	x->app_data = c;
+	if (!completion_read(kind, x, &ask, &e)) {
+		exchange_refuse(x, &e.error);
+		return;
+	}
+	endpoint_note_target(x, &ask.target, c->model);
+	if (ask.stream && !admit_enter(endpoint.admit, &c->place, ADMIT_STREAM)) {
+		free(ask.body);
+		exchange_refuse(x, &(struct exchange_error){ .ending = END_HOUSE_FULL,
+			.limit = admit_limit_name(),
+			.retry_after_ms = admit_retry_after_ms(endpoint.admit) });
+		return;
+	}
+	start_call(c, kind, &ask);
+}
+
+static void on_room(struct exchange *x)
+{
+	struct completion *c = x->app_data;
+
+	if (c->call)
+		call_resume(c->call);
+}
+
+static void on_close(struct exchange *x)
+{
+	struct completion *c = x->app_data;
+
+	if (c->call)
+		call_cancel(c->call);
+	if (c->keepalive)
+		event_free(c->keepalive);
+	admit_leave(endpoint.admit, &c->place);
+	buf_release(&c->body);
+	free(c);
+}
+
+#define COMPLETION(symbol, path, must_have, of_kinds, in_words, may_stream)                     \
+	const struct completion_kind completion_##symbol = {                                    \
+		.app = { .name = "completion_" #symbol, .on_start = on_start,                   \
+			.on_room = on_room, .on_close = on_close },                             \
+		.upstream = path,                                                               \
+		.field = must_have,                                                             \
+		.kinds = of_kinds,                                                              \
+		.wanted = in_words,                                                             \
+		.streams = may_stream,                                                          \
+	};
+#include "worker/endpoint/completions.def"
+#undef COMPLETION

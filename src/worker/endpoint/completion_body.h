@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* completion_body.h - the body of a completion request: what is read of it, and what goes on. */
+#ifndef WORKER_ENDPOINT_COMPLETION_BODY_H
+#define WORKER_ENDPOINT_COMPLETION_BODY_H
+
+#include "base/base.h"
+#include "worker/endpoint/apps.h"
+
+struct completion_ask {
+	bool stream;
+	struct endpoint_target target;
+	char *body; /* for the provider; malloc'd */
+	size_t body_len;
+};
+
+/*
+ * Check the request's Content-Type and body and make the provider's: byte for byte the
+ * client's, but for the model where routing changed it. False: *e says what is wrong
+ * with it, and nothing is to be freed.
+ */
+bool completion_read(const struct completion_kind *kind, const struct exchange *x,
+	struct completion_ask *ask, struct endpoint_error *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * health.c - GET /health: how full everything is, over all workers, read from the segment.
+ * 503 when a worker's heart has stopped or the server drains. /health/live tells only of
+ * the hearts: a server that drains needs no restart. Never takes a place.
+ */
+#include "base/base.h"
+#include "worker/endpoint/apps.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json_out.h"
+#include "conf/conf.h"
+#include "shm/gate.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+#include "shm/window.h"
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static void add_connections(struct buf *out)
+{
+	const struct shm *shm = endpoint.shm;
+	uint64_t admitted = stat_sum(shm, STAT_WEBSOCKETS) + stat_sum(shm, STAT_STREAMS);
+	struct gate_reading places;
+
+	gate_read(shm, SHM_GATE_PLACES, &places);
+	buf_addf(out,
+		",\"connections\":{\"active\":%" PRIu64 ",\"max\":%" PRIu64 "}"
+		",\"active_connections\":%" PRIu64 ",\"max_connections\":%" PRIu64,
+		places.used, places.limit, places.used, places.limit);
+	buf_addf(out, ",\"pending\":{\"active\":%" PRIu64 ",\"queue_size\":%" PRIu64 "}",
+		minus(stat_sum(shm, STAT_SOCKETS), admitted), endpoint.conf->connection_queue_size);
+}
+
+/* ,"name":{"code":count,...} of the endings from..to that happened. */
+static void add_endings(struct buf *out, const char *name, enum ending from, enum ending to)
+{
+	const char *comma = "";
+
+	buf_addf(out, ",\"%s\":{", name);
+	for (enum ending e = from; e <= to; e++) {
+		uint64_t n = e == END_HOUSE_FULL
+			? stat_sum(endpoint.shm, STAT_REJECTED_FULL)
+			: stat_sum(endpoint.shm, STAT_ENDING_FIRST + (enum stat_id)e);
+
+		if (!n && e != END_HOUSE_FULL)
+			continue;
+		buf_addf(out, "%s\"%s\":%" PRIu64, comma, ending_facts[e].code, n);
+		comma = ",";
+	}
+	buf_adds(out, "}");
+}
+
+static void add_workers(struct buf *out, uint64_t now_ms)
+{
+	static const char *const states[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
+		[SLOT_READY] = "ready", [SLOT_DRAINING] = "draining" };
+	const char *comma = "";
+
+	buf_adds(out, ",\"workers\":[");
+	for (unsigned i = 0; i < shm_nslots(endpoint.shm); i++) {
+		struct slot_reading slot;
+
+		shm_slot_read(endpoint.shm, i, &slot);
+		if (slot.state == SLOT_EMPTY)
+			continue;
+		buf_addf(out,
+			"%s{\"slot\":%u,\"pid\":%d,\"state\":\"%s\",\"age_s\":%" PRIu64
+			",\"heartbeat_age_ms\":%" PRIu64 "}",
+			comma, i, slot.pid, states[slot.state],
+			minus(now_ms, slot.started_ms) / 1000, minus(now_ms, slot.heartbeat_ms));
+		comma = ",";
+	}
+	buf_adds(out, "]");
+}
+
+static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
+{
+	const struct conf_provider *conf = &endpoint.conf->providers[p];
+	const struct shm *shm = endpoint.shm;
+	struct stats_histogram wait;
+	struct window_reading rpm;
+	struct gate_reading permits;
+
+	gate_read(shm, SHM_GATE_PROVIDER(p), &permits);
+	window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &rpm);
+	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
+	json_add_string(out, conf->name, strlen(conf->name));
+	buf_addf(out,
+		":{\"in_flight\":%" PRIu64 ",\"concurrent_requests\":%" PRIu64 ",\"queued\":%" PRIu64
+		",\"wait_p50_s\":%.3f,\"wait_p99_s\":%.3f",
+		permits.used, permits.limit, permits.waiting,
+		(double)stats_quantile_us(&wait, 0.5) / 1e6,
+		(double)stats_quantile_us(&wait, 0.99) / 1e6);
+	buf_addf(out, ",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}",
+		rpm.used, rpm.limit);
+	buf_addf(out,
+		",\"sockets\":{\"open\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"max\":%" PRIu64 "}}",
+		pstat_sum(shm, p, PSTAT_SOCKETS_OPEN), pstat_sum(shm, p, PSTAT_SOCKETS_IDLE),
+		conf->pool_max_connections);
+}
+
+static void add_providers(struct buf *out, uint64_t now_ms)
+{
+	buf_adds(out, ",\"providers\":{");
+	for (unsigned p = 0; p < endpoint.conf->nproviders; p++) {
+		if (p)
+			buf_adds(out, ",");
+		add_provider(out, p, now_ms);
+	}
+	buf_adds(out, "}");
+}
+
+static void respond(struct exchange *x, int status, const char *word)
+{
+	static const struct exchange_header headers[] = {
+		{ "Content-Type", "application/json" }, { "Cache-Control", "no-store" }
+	};
+	uint64_t now_ms = clock_ms();
+	struct buf out = BUF_INIT;
+
+	buf_addf(&out, "{\"status\":\"%s\"", word);
+	add_connections(&out);
+	add_endings(&out, "rejections", END_BAD_REQUEST, END_CLIENT_STALLED);
+	add_endings(&out, "failures", END_CONNECT_FAILED, END_INTERNAL);
+	add_workers(&out, now_ms);
+	add_providers(&out, now_ms);
+	buf_addf(&out, ",\"uptime_s\":%" PRIu64 ",\"version\":\"" HEADGATE_VERSION "\"}",
+		minus(now_ms, shm_started_ms(endpoint.shm)) / 1000);
+	exchange_respond(x, status, headers, ARRAY_SIZE(headers), out.data, out.len);
+	buf_release(&out);
+}
+
+static void answer(struct exchange *x, bool ready_wanted)
+{
+	bool beating = shm_hearts_beat(endpoint.shm, clock_ms(), endpoint.conf->worker_timeout_ms);
+	bool draining = shm_draining(endpoint.shm);
+	bool good = beating && !(draining && ready_wanted);
+
+	respond(x, good ? 200 : 503, draining ? "draining" : beating ? "ok" : "degraded");
+}
+
+static void answer_health(struct exchange *x)
+{
+	answer(x, true);
+}
+
+static void answer_live(struct exchange *x)
+{
+	answer(x, false);
+}
+
+const struct exchange_app health_app = {
+	.name = "health", .on_start = answer_health, .on_close = endpoint_nothing_held
+};
+const struct exchange_app health_live_app = {
+	.name = "health_live", .on_start = answer_live, .on_close = endpoint_nothing_held
+};

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* target.c - where a request's model leads to, and what the access log shall say of it. */
+#include "base/base.h"
+#include "worker/endpoint/apps.h"
+#include "base/json_scan.h"
+
+bool endpoint_aim(const char *text, const struct json_find *model, struct endpoint_target *t)
+{
+	size_t len;
+
+	t->asked[0] = 0;
+	if (model->kind != JSON_IS_MISSING &&
+		!json_find_copy(text, model, t->asked, sizeof(t->asked)))
+		return false;
+	len = strlen(t->asked);
+	t->provider = providers_route(endpoint.providers, t->asked, len, &t->model, &t->model_len);
+	t->as_asked = len == t->model_len && memcmp(t->asked, t->model, len) == 0;
+	return true;
+}
+
+void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
+	char model[ENDPOINT_MODEL_BYTES])
+{
+	snprintf(model, ENDPOINT_MODEL_BYTES, "%.*s", (int)t->model_len, t->model);
+	x->note.provider = provider_name(endpoint.providers, t->provider);
+	x->note.model = model[0] ? model : NULL;
+}
+
+void endpoint_note_usage(struct exchange *x, const struct provider_usage *usage)
+{
+	x->note.queue_wait_us = usage->queue_wait_us;
+	x->note.first_token_us = usage->first_token_us;
+	x->note.tokens += usage->completion_tokens;
+}
