@@ -61,6 +61,12 @@ void gate_leave(struct gate_line *line, struct gate_ticket *ticket);
  */
 void gate_poll(struct gate_line *line);
 
+/*
+ * True while a grant to us waits for gate_poll(). A release of our own may cause it without
+ * a wake descriptor being written: do not let the loop sleep while this holds.
+ */
+bool gate_pending(const struct gate_line *line);
+
 /* How many wait in front of a WAITING ticket over all workers, +1 (an estimate: heads only are shared). */
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket);
 
@@ -79,11 +85,23 @@ void gate_set_limit(struct shm *shm, unsigned gate, uint64_t limit);
 
 /* ---- for shm/reclaim.c ---- */
 
+/* The books at a moment when nobody was in the middle of a step: used == held + granted. */
+struct gate_books {
+	uint64_t limit;
+	uint64_t used;
+	uint64_t held;	  /* sum over all workers */
+	uint64_t granted; /* on their way to a worker */
+};
+/* False: no such moment was found in `tries` readings. Reads only. */
+bool gate_read_books(const struct shm *shm, unsigned gate, unsigned tries, struct gate_books *books)
+	MUST_CHECK;
+
 /* Clear the cell of a dead worker. */
 void gate_reap(struct shm *shm, unsigned gate, unsigned slot);
 /*
  * After all dead cells are cleared: give back what the dead had in their hands. False: no quiet
  * moment was found, come back at the next tick. *lost_r: how many permits came back this way.
+ * Dispatches.
  */
 bool gate_audit(struct shm *shm, unsigned gate, uint64_t *lost_r) MUST_CHECK;
 

@@ -50,6 +50,11 @@ struct shm_spec {
  * NULL: error_r (>= 256 bytes) says why.
  */
 struct shm *shm_create(const char *path, const struct shm_spec *spec, char *error_r);
+/*
+ * The same, also where a living master owns the old file (it goes on with its mapping): for the
+ * new binary of an upgrade whose layout differs.
+ */
+struct shm *shm_replace(const char *path, const struct shm_spec *spec, char *error_r);
 /* Attach read-only; refuses politely what is not ready, of another ABI or layout. */
 struct shm *shm_attach(const char *path, char *error_r);
 /* Unmap; the maker (the master) passes true to remove the file as well. */
@@ -85,7 +90,7 @@ struct slot_reading {
 	uint64_t heartbeat_ms;	/* clock_ms() of the last beat */
 };
 void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r);
-/* Master: a new life begins in this slot; returns its generation (first is 1). */
+/* Master: a new life begins in this (empty) slot; returns its generation (first is 1). */
 unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms);
 /* Master, after fork. */
 void shm_slot_set_pid(struct shm *shm, unsigned slot, int pid);
@@ -94,7 +99,10 @@ void shm_slot_set_state(struct shm *shm, unsigned slot, enum slot_state state);
 void shm_slot_beat(struct shm *shm, unsigned slot, uint64_t now_ms);
 /* What the worker said before it died ("" if nothing); lives until the next claim. */
 const char *shm_slot_last_words(const struct shm *shm, unsigned slot);
-/* True when every slot in use is ready and has beaten within max_age_ms. */
+/*
+ * True when a worker is ready and every slot in use has beaten within max_age_ms (a claim counts
+ * as a beat, so a worker that starts has that long).
+ */
 bool shm_hearts_beat(const struct shm *shm, uint64_t now_ms, uint64_t max_age_ms);
 /* True once the master set it: no new work is taken. */
 bool shm_draining(const struct shm *shm);

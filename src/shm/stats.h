@@ -53,6 +53,8 @@ uint64_t stats_bucket_us(unsigned i);
 
 /* ---- writing: a worker's own block (before stats_bind() a private dummy) ---- */
 void stats_bind(struct shm *shm, unsigned slot);
+/* Back to the dummy, if it was this segment's block (shm_close() does so). */
+void stats_unbind(const struct shm *shm);
 void stat_add(enum stat_id id, int64_t n);
 void pstat_add(unsigned provider, enum pstat_id id, int64_t n);
 void pstat_observe(unsigned provider, enum pstat_id histogram, uint64_t us);

@@ -39,7 +39,15 @@ void window_return(struct shm *shm, unsigned window, struct appointment *a);
  */
 bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64_t now_ms) MUST_CHECK;
 
-/* How many of the limit were used within the window that ends now. */
+/*
+ * A new limit, in force at once for all workers; what was promised stays promised. Master only.
+ * 0, or -ERANGE when the segment has no room for it (four times the first limit fit, 1024 at least).
+ */
+int window_set_limit(struct shm *shm, unsigned window, uint32_t limit) MUST_CHECK;
+
+/*
+ * How many of the limit cannot be had now: used within the window that ends now, or promised.
+ */
 struct window_reading {
 	uint64_t limit;
 	uint64_t window_ms;

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * gate.c - the permit gate, step by step as t/model/gate.pml has it.
+ *
+ * What makes it right, in three rules that the model checks:
+ *
+ * 1. Whoever waits publishes its head, then looks at `used`; whoever gives back
+ *    lowers `used`, then looks at the heads. Both are seq_cst, so at least one of
+ *    two that meet sees the other: nobody is forgotten.
+ * 2. `used` is raised before a head becomes GRANTED and lowered after `held` or
+ *    the head was: a permit is in `used` as long as anybody owns it.
+ * 3. Whatever changes the books (used, held, GRANTED heads) lies between
+ *    step_begin() and step_end(). So when all versions are even and stay what they
+ *    were, used - sum(held + granted) is what dead workers had in their hands.
+ *
+ * A worker may die at any instruction, the crash points (crash_points.def) are the
+ * places that differ. It never waits for another process; each retry of a loop
+ * means that somebody else got on.
+ */
+#include "base/base.h"
+#include "shm/gate.h"
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/heap.h"
+#include "shm/layout.h"
+
+#define AUDIT_TRIES 64
+
+struct gate_line {
+	struct shm *shm;
+	struct shm_gate *gate;
+	struct gate_cell *cell;
+	struct gate_heap heap;
+	struct gate_ticket *published; /* whose tag is in the head, waiting or granted */
+	gate_granted_fn granted;
+	void *arg;
+};
+
+/* The books are being changed: a version that is odd, or another than before, tells readers. */
+static void step_begin(struct gate_cell *me)
+{
+	uint64_t version = atomic_load_explicit(&me->version, memory_order_relaxed);
+
+	atomic_store_explicit(&me->version, version + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release); /* before anything that the step stores */
+}
+
+static void step_end(struct gate_cell *me)
+{
+	uint64_t version = atomic_load_explicit(&me->version, memory_order_relaxed);
+
+	atomic_store_explicit(&me->version, version + 1, memory_order_release);
+}
+
+/* For words that only their owner writes. */
+static void owner_add(_Atomic uint64_t *word, uint64_t n)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n,
+		memory_order_release);
+}
+
+/*
+ * The place in line of one who comes now: first come, first served, over all workers. Whatever
+ * else this returns one day (a virtual finish time), the rest only asks which tag is smaller.
+ */
+static uint64_t order_tag(struct gate_line *line)
+{
+	return (atomic_fetch_add_explicit(&line->gate->line, 1, memory_order_relaxed) + 1) & GATE_TAG;
+}
+
+static uint64_t waiting_head(const struct gate_ticket *ticket)
+{
+	return ticket ? GATE_WAITING | ticket->tag : GATE_NONE;
+}
+
+/* The worker whose published head is the first in line; false: nobody waits. */
+static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot_r, uint64_t *head_r)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < shm->header->nslots; i++) {
+		uint64_t head = atomic_load(&gate->cell[i].head);
+
+		/* All have the same state bits, so the words compare as their tags do. */
+		if ((head & GATE_STATE) == GATE_WAITING && (!found || head < *head_r)) {
+			*slot_r = i;
+			*head_r = head;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* Take a permit and give it to the head of `slot` if it still waits. False: `used` had moved. */
+static bool hand_over(struct shm_gate *gate, struct gate_cell *me, uint64_t seen, unsigned slot,
+	uint64_t head)
+{
+	bool granted = false;
+
+	step_begin(me);
+	CRASH_POINT("gate.dispatch.begun");
+	if (atomic_compare_exchange_strong(&gate->used, &seen, seen + 1)) {
+		CRASH_POINT("gate.dispatch.taken");
+		granted = atomic_compare_exchange_strong(&gate->cell[slot].head, &head,
+			GATE_GRANTED | (head & GATE_TAG));
+		if (granted) {
+			CRASH_POINT("gate.dispatch.claimed");
+		} else {
+			CRASH_POINT("gate.dispatch.lost");
+			atomic_fetch_sub(&gate->used, 1);
+			CRASH_POINT("gate.dispatch.given_back");
+		}
+	}
+	step_end(me);
+	return granted;
+}
+
+/*
+ * Hand free permits to the first in line until there is none of either. A claim that was lost
+ * (its head was cancelled) means another round: who asked meanwhile saw no permit and relies on us.
+ */
+static void dispatch(struct shm *shm, struct shm_gate *gate, struct gate_cell *me)
+{
+	unsigned slot = 0;
+	uint64_t head = 0;
+
+	while (first_in_line(shm, gate, &slot, &head)) {
+		uint64_t limit = atomic_load(&gate->limit);
+		uint64_t seen = atomic_load(&gate->used);
+
+		if (seen >= limit)
+			return;
+		if (!hand_over(gate, me, seen, slot, head))
+			continue;
+		CRASH_POINT("gate.dispatch.before_wake");
+		if (&gate->cell[slot] != me) /* our own we find in gate_poll() */
+			shm_wake(shm, slot);
+		CRASH_POINT("gate.dispatch.woken");
+	}
+}
+
+/* Let the best of our waiters stand for us. */
+static void publish(struct gate_line *line)
+{
+	struct gate_ticket *best = heap_best(&line->heap);
+	uint64_t head;
+
+	if (best == line->published)
+		return;
+	if (!line->published) {
+		line->published = best;
+		atomic_store(&line->cell->head, waiting_head(best));
+		return;
+	}
+	/* A better one than the present head; if that was granted meanwhile, its turn is next. */
+	head = waiting_head(line->published);
+	if (atomic_compare_exchange_strong(&line->cell->head, &head, waiting_head(best)))
+		line->published = best;
+}
+
+static void count_waiting(struct gate_line *line)
+{
+	atomic_store_explicit(&line->cell->waiting, line->heap.n, memory_order_relaxed);
+}
+
+bool gate_pending(const struct gate_line *line)
+{
+	return (atomic_load(&line->cell->head) & GATE_STATE) == GATE_GRANTED;
+}
+
+/* Our head is GRANTED: write the permit into the books as held, let the next one stand for us. */
+static struct gate_ticket *collect(struct gate_line *line)
+{
+	struct gate_ticket *ticket = line->published, *next;
+
+	heap_remove(&line->heap, ticket);
+	next = heap_best(&line->heap);
+	count_waiting(line);
+	ticket->state = TICKET_HELD;
+	line->published = next;
+	step_begin(line->cell);
+	CRASH_POINT("gate.collect.begun");
+	owner_add(&line->cell->held, 1);
+	CRASH_POINT("gate.collect.counted");
+	atomic_store(&line->cell->head, waiting_head(next));
+	CRASH_POINT("gate.collect.published");
+	step_end(line->cell);
+	CRASH_POINT("gate.collect.done");
+	owner_add(&line->cell->grants, 1);
+	if (next)
+		dispatch(line->shm, line->gate, line->cell);
+	return ticket;
+}
+
+/*
+ * Mean time between two grants to people in line. The line may have been empty in between, so
+ * the time that counts begins when this one came. Unguarded: an estimate for waiting people.
+ */
+static void note_pace(struct gate_line *line, const struct gate_ticket *ticket)
+{
+	struct shm_gate *gate = line->gate;
+	uint64_t now = clock_us();
+	uint64_t last = atomic_exchange_explicit(&gate->last_grant_us, now, memory_order_relaxed);
+	uint64_t mean = atomic_load_explicit(&gate->interval_us, memory_order_relaxed);
+	uint64_t from = last > ticket->since_us ? last : ticket->since_us;
+	uint64_t took = now > from ? now - from : 0;
+
+	mean = mean ? (7 * mean + took) / 8 : took;
+	atomic_store_explicit(&gate->interval_us, mean ? mean : 1, memory_order_relaxed);
+}
+
+struct gate_line *gate_line_open(struct shm *shm, unsigned gate, gate_granted_fn granted, void *arg)
+{
+	struct gate_line *line = xcalloc(1, sizeof(*line));
+
+	BUG_ON(!shm->writable || shm->slot >= shm->header->nslots);
+	line->shm = shm;
+	line->gate = shm_gate_at(shm, gate);
+	line->cell = &line->gate->cell[shm->slot];
+	line->granted = granted;
+	line->arg = arg;
+	BUG_ON(atomic_load(&line->cell->head) != GATE_NONE); /* the master reaps before it forks */
+	return line;
+}
+
+void gate_line_close(struct gate_line *line)
+{
+	while (line->heap.n)
+		gate_leave(line, line->heap.at[line->heap.n - 1]);
+	heap_release(&line->heap);
+	free(line);
+}
+
+bool gate_arrive(struct gate_line *line, struct gate_ticket *ticket)
+{
+	BUG_ON(ticket->state != TICKET_IDLE);
+	ticket->since_us = clock_us();
+	ticket->tag = order_tag(line);
+	ticket->state = TICKET_WAITING;
+	heap_push(&line->heap, ticket);
+	count_waiting(line);
+	CRASH_POINT("gate.arrive.begun");
+	publish(line);
+	CRASH_POINT("gate.arrive.published");
+	dispatch(line->shm, line->gate, line->cell);
+	CRASH_POINT("gate.arrive.dispatched");
+	if (line->published != ticket || !gate_pending(line))
+		return false;
+	collect(line);
+	return true;
+}
+
+bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
+{
+	uint64_t seen, head = 0;
+	unsigned slot = 0;
+	bool taken = false;
+
+	BUG_ON(ticket->state != TICKET_IDLE);
+	if (line->heap.n || first_in_line(line->shm, line->gate, &slot, &head))
+		return false;
+	step_begin(line->cell);
+	CRASH_POINT("gate.try.begun");
+	seen = atomic_load(&line->gate->used);
+	while (!taken && seen < atomic_load(&line->gate->limit))
+		taken = atomic_compare_exchange_strong(&line->gate->used, &seen, seen + 1);
+	if (taken) {
+		CRASH_POINT("gate.try.taken");
+		owner_add(&line->cell->held, 1);
+		CRASH_POINT("gate.try.counted");
+	}
+	step_end(line->cell);
+	if (!taken)
+		return false;
+	owner_add(&line->cell->grants, 1);
+	ticket->since_us = clock_us();
+	ticket->state = TICKET_HELD;
+	return true;
+}
+
+static void give_back(struct gate_line *line)
+{
+	BUG_ON(atomic_load_explicit(&line->cell->held, memory_order_relaxed) == 0);
+	step_begin(line->cell);
+	CRASH_POINT("gate.release.begun");
+	owner_add(&line->cell->held, (uint64_t)-1);
+	CRASH_POINT("gate.release.uncounted");
+	atomic_fetch_sub(&line->gate->used, 1);
+	CRASH_POINT("gate.release.freed");
+	step_end(line->cell);
+	CRASH_POINT("gate.release.done");
+	dispatch(line->shm, line->gate, line->cell);
+}
+
+/* The published ticket goes: the next one stands for us, a grant that was on its way goes on. */
+static void withdraw(struct gate_line *line)
+{
+	uint64_t head = waiting_head(line->published);
+	struct gate_ticket *next;
+
+	heap_remove(&line->heap, line->published);
+	next = heap_best(&line->heap);
+	count_waiting(line);
+	line->published = next;
+	CRASH_POINT("gate.cancel.begun");
+	if (atomic_compare_exchange_strong(&line->cell->head, &head, waiting_head(next))) {
+		CRASH_POINT("gate.cancel.withdrawn");
+		return;
+	}
+	step_begin(line->cell);
+	CRASH_POINT("gate.cancel.late");
+	atomic_store(&line->cell->head, waiting_head(next));
+	CRASH_POINT("gate.cancel.uncounted");
+	atomic_fetch_sub(&line->gate->used, 1);
+	CRASH_POINT("gate.cancel.freed");
+	step_end(line->cell);
+	dispatch(line->shm, line->gate, line->cell);
+}
+
+void gate_leave(struct gate_line *line, struct gate_ticket *ticket)
+{
+	enum ticket_state state = ticket->state;
+
+	BUG_ON(state == TICKET_IDLE);
+	ticket->state = TICKET_IDLE;
+	if (state == TICKET_HELD) {
+		give_back(line);
+	} else if (ticket == line->published) {
+		withdraw(line);
+	} else {
+		heap_remove(&line->heap, ticket);
+		count_waiting(line);
+	}
+}
+
+void gate_poll(struct gate_line *line)
+{
+	while (gate_pending(line)) {
+		struct gate_ticket *ticket = collect(line);
+
+		note_pace(line, ticket);
+		line->granted(ticket, line->arg);
+	}
+}
+
+uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket)
+{
+	uint64_t now = atomic_load_explicit(&line->gate->line, memory_order_relaxed);
+	uint64_t before = 0;
+
+	BUG_ON(ticket->state != TICKET_WAITING);
+	for (size_t i = 0; i < line->heap.n; i++)
+		before += line->heap.at[i]->tag < ticket->tag;
+	/* Of others we see the head and the number: take theirs as spread evenly from there to now. */
+	for (unsigned i = 0; i < line->shm->header->nslots; i++) {
+		struct gate_cell *cell = &line->gate->cell[i];
+		uint64_t head = atomic_load_explicit(&cell->head, memory_order_relaxed);
+		uint64_t n = atomic_load_explicit(&cell->waiting, memory_order_relaxed);
+		uint64_t tag = head & GATE_TAG;
+
+		if (cell == line->cell || (head & GATE_STATE) != GATE_WAITING || tag >= ticket->tag || !n)
+			continue;
+		before += 1 + (uint64_t)((double)(n - 1) * (double)(ticket->tag - tag) /
+			(double)(now > ticket->tag ? now - tag : ticket->tag - tag));
+	}
+	return before + 1;
+}
+
+void gate_read(const struct shm *shm, unsigned number, struct gate_reading *r)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+
+	r->limit = atomic_load(&gate->limit);
+	r->used = atomic_load(&gate->used);
+	r->waiting = 0;
+	r->grants = atomic_load(&gate->retired_grants);
+	for (unsigned i = 0; i < shm->header->nslots; i++) {
+		r->waiting += atomic_load_explicit(&gate->cell[i].waiting, memory_order_relaxed);
+		r->grants += atomic_load_explicit(&gate->cell[i].grants, memory_order_relaxed);
+	}
+	r->interval_us = atomic_load_explicit(&gate->interval_us, memory_order_relaxed);
+}
+
+/* ---- the master, and readers of the books ---- */
+
+static struct gate_cell *master_cell(struct shm *shm, struct shm_gate *gate)
+{
+	return &gate->cell[shm->header->nslots];
+}
+
+void gate_set_limit(struct shm *shm, unsigned number, uint64_t limit)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+
+	atomic_store(&gate->limit, limit);
+	dispatch(shm, gate, master_cell(shm, gate));
+}
+
+void gate_reap(struct shm *shm, unsigned number, unsigned slot)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+	struct gate_cell *cell = &gate->cell[slot];
+	uint64_t version = atomic_load(&cell->version);
+
+	BUG_ON(slot >= shm->header->nslots);
+	atomic_store(&cell->head, GATE_NONE); /* from now on nobody can claim it */
+	atomic_store(&cell->held, 0);
+	atomic_store(&cell->waiting, 0);
+	atomic_store(&cell->version, version + (version & 1));
+	atomic_fetch_add(&gate->retired_grants, atomic_exchange(&cell->grants, 0));
+}
+
+/* Add up the books between two equal, even sets of versions. False: somebody is in a step. */
+static bool read_books(const struct shm *shm, struct shm_gate *gate, struct gate_books *books)
+{
+	uint64_t versions[SHM_MAX_SLOTS + 1];
+	unsigned ncells = shm->header->nslots + 1;
+
+	for (unsigned i = 0; i < ncells; i++) {
+		versions[i] = atomic_load(&gate->cell[i].version);
+		if (versions[i] & 1)
+			return false;
+	}
+	*books = (struct gate_books){ .limit = atomic_load(&gate->limit) };
+	for (unsigned i = 0; i < ncells; i++) {
+		books->held += atomic_load(&gate->cell[i].held);
+		books->granted += (atomic_load(&gate->cell[i].head) & GATE_STATE) == GATE_GRANTED;
+	}
+	books->used = atomic_load(&gate->used);
+	for (unsigned i = 0; i < ncells; i++)
+		if (atomic_load(&gate->cell[i].version) != versions[i])
+			return false;
+	return true;
+}
+
+bool gate_read_books(const struct shm *shm, unsigned number, unsigned tries, struct gate_books *books)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+
+	while (tries--)
+		if (read_books(shm, gate, books))
+			return true;
+	return false;
+}
+
+bool gate_audit(struct shm *shm, unsigned number, uint64_t *lost_r)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+	struct gate_books books;
+	int64_t lost;
+
+	*lost_r = 0;
+	if (!gate_read_books(shm, number, AUDIT_TRIES, &books))
+		return false;
+	/* The cells are the truth. One subtraction: the living may go on meanwhile. */
+	lost = (int64_t)(books.used - books.held - books.granted);
+	atomic_fetch_sub(&gate->used, (uint64_t)lost);
+	if (lost < 0)
+		log_error("shm", "gate '%s' had counted %" PRId64 " permits too few", gate->name, -lost);
+	else
+		*lost_r = (uint64_t)lost;
+	dispatch(shm, gate, master_cell(shm, gate));
+	return true;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * layout.h - what lies where in the segment; private to this room.
+ *
+ * doc/shm-layout.md draws it, and a unit test holds the drawing against these
+ * structs. Every struct says who writes it. Words that change while others look
+ * are atomics of 32 or 64 bits, lock-free, so that they work between processes;
+ * what is written by different processes lies on different cache lines. There is
+ * no pointer in here: what varies in size is found by an offset from the start.
+ */
+#ifndef SHM_LAYOUT_H
+#define SHM_LAYOUT_H
+
+#include "base/base.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
+#define SHM_ABI 1u
+#define SHM_LINE 64
+#define SHM_MAX_SLOTS 128u
+#define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
+
+/* Written by the master before `ready`, but for the atomics. */
+struct shm_header {
+	uint64_t magic;
+	uint32_t abi;
+	uint32_t nslots;
+	uint64_t layout_hash; /* of all structs and statistics that this build knows */
+	uint64_t total_bytes;
+	uint32_t ngates;
+	uint32_t nwindows;
+	uint32_t nproviders;
+	uint32_t gate_bytes; /* a gate with its cells */
+	uint64_t slots_at;
+	uint64_t gates_at;
+	uint64_t windows_at;
+	uint64_t providers_at; /* names, SHM_NAME_BYTES each */
+	uint64_t stats_at;
+	uint64_t stats_block_bytes;
+	uint64_t started_ms;
+	_Atomic uint64_t master_start; /* field 22 of /proc/PID/stat */
+	_Atomic int32_t master_pid;
+	_Atomic uint32_t draining;
+	_Atomic uint32_t ready; /* stored last, with release order */
+} SHM_ALIGNED;
+
+/* A worker's place. The master writes the first line, the worker the rest (and `state`). */
+struct shm_slot {
+	_Atomic uint32_t state; /* enum slot_state */
+	_Atomic int32_t pid;
+	_Atomic uint32_t generation;
+	_Atomic uint64_t started_ms;
+	_Atomic uint64_t heartbeat_ms SHM_ALIGNED;
+	char last_words[SHM_LAST_WORDS_BYTES] SHM_ALIGNED;
+} SHM_ALIGNED;
+
+/*
+ * A worker's part in a gate. Its owner writes it; others only turn `head` from WAITING
+ * to GRANTED, by compare-and-swap; the master clears it when the owner is dead.
+ */
+struct gate_cell {
+	_Atomic uint64_t head;	  /* GATE_NONE, or a state and an order tag */
+	_Atomic uint64_t held;	  /* permits that this worker holds */
+	_Atomic uint64_t version; /* odd: the owner is in the middle of a step */
+	_Atomic uint64_t waiting; /* tickets in this worker's heap */
+	_Atomic uint64_t grants;  /* permits it was given in this life */
+} SHM_ALIGNED;
+
+#define GATE_NONE 0ull
+#define GATE_WAITING (1ull << 62)
+#define GATE_GRANTED (2ull << 62)
+#define GATE_STATE (3ull << 62)
+#define GATE_TAG (GATE_WAITING - 1)
+
+/* A gate; its nslots + 1 cells follow, the last one is the master's. */
+struct shm_gate {
+	_Atomic uint64_t used SHM_ALIGNED; /* permits handed out: the one contended word */
+	_Atomic uint64_t line SHM_ALIGNED; /* order tags given out */
+	_Atomic uint64_t limit SHM_ALIGNED; /* the master writes it */
+	_Atomic uint64_t retired_grants;    /* of workers that are dead; the master's */
+	_Atomic uint64_t last_grant_us;	    /* to one who had waited; an estimate, unguarded */
+	_Atomic uint64_t interval_us;
+	char name[SHM_NAME_BYTES];
+	struct gate_cell cell[];
+};
+
+/*
+ * A window: `limit` slots of a ring of `capacity` words, and a queue of as many hints to
+ * returned appointments. All may write all of it, one compare-and-swap at a time.
+ */
+struct shm_window {
+	_Atomic uint64_t cursor SHM_ALIGNED; /* round << 32 | slot to look at next; a hint */
+	_Atomic uint64_t hint_head SHM_ALIGNED;
+	_Atomic uint64_t hint_tail SHM_ALIGNED;
+	_Atomic uint32_t limit SHM_ALIGNED; /* 0: none; the master writes it */
+	uint32_t window_ms;
+	uint32_t capacity; /* a power of two */
+	uint32_t reserved;
+	uint64_t ring_at;  /* capacity words: WINDOW_WORD */
+	uint64_t hints_at; /* capacity uint32_t: slot + 1, 0: none */
+	char name[SHM_NAME_BYTES];
+};
+
+/* The histograms of stats.def, in order. */
+enum phist_id {
+#define GLOBAL(type, symbol, name, help)
+#define PROVIDER(type, symbol, name, help) PHIST_OF_##type(symbol)
+#define PHIST_OF_COUNTER(symbol)
+#define PHIST_OF_GAUGE(symbol)
+#define PHIST_OF_HISTOGRAM(symbol) PHIST_##symbol,
+#include "shm/stats.def"
+#undef GLOBAL
+#undef PROVIDER
+#undef PHIST_OF_COUNTER
+#undef PHIST_OF_GAUGE
+#undef PHIST_OF_HISTOGRAM
+	PHIST_COUNT
+};
+
+struct stats_phist {
+	_Atomic uint64_t sum_us; /* the count is in value[] */
+	_Atomic uint64_t bucket[STATS_BUCKETS];
+};
+
+struct stats_provider {
+	_Atomic uint64_t value[PSTAT_COUNT];
+	struct stats_phist hist[PHIST_COUNT];
+};
+
+/* One per slot, one of the master, one of the dead. Its owner writes it. */
+struct stats_block {
+	_Atomic uint64_t value[STAT_COUNT];
+	struct stats_provider provider[];
+} SHM_ALIGNED;
+
+/* The head of the statistics; the blocks follow, stats_block_bytes each. */
+struct shm_stats {
+	_Atomic uint64_t version; /* odd: the master is folding a dead worker's block */
+} SHM_ALIGNED;
+
+_Static_assert(sizeof(struct shm_header) == 128, "shm_header: a new layout needs a new SHM_ABI");
+_Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
+_Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
+_Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is alone on its line");
+_Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line counter too");
+_Static_assert(offsetof(struct shm_gate, cell) == 256, "cells begin on a line");
+_Static_assert(sizeof(struct shm_window) == 320, "shm_window");
+_Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
+_Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+	"atomics must work between processes");
+_Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are bare words");
+
+/* A process's handle. */
+struct shm {
+	struct shm_header *header; /* where the segment is mapped */
+	size_t bytes;
+	char *path;
+	dev_t dev; /* the file that `path` named when it was opened */
+	ino_t ino;
+	bool writable;
+	uint32_t slot; /* what shm_bind() said; SHM_MASTER at first */
+	const int *wake_fds;
+};
+
+static inline void *shm_at(const struct shm *shm, uint64_t offset)
+{
+	return (char *)shm->header + offset;
+}
+
+/* These check the number (BUG): it comes from our own code. */
+struct shm_slot *shm_slot_at(const struct shm *shm, unsigned slot);
+struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate);
+struct shm_window *shm_window_at(const struct shm *shm, unsigned window);
+
+static inline struct shm_stats *shm_stats_at(const struct shm *shm)
+{
+	return shm_at(shm, shm->header->stats_at);
+}
+
+/* Write the eventfd of a worker, so that its loop turns; harmless if nobody is there. */
+void shm_wake(const struct shm *shm, unsigned slot);
+
+#endif

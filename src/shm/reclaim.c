@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reclaim.c - what the dead held comes back: recomputed, not repaired. Called by the
+ * master's loop only; never waits.
+ */
+#include "base/base.h"
+#include "shm/reclaim.h"
+
+#include "shm/gate.h"
+#include "shm/layout.h"
+
+#include <sched.h>
+
+void shm_reclaim(struct shm *shm, unsigned slot)
+{
+	struct shm_slot *s = shm_slot_at(shm, slot);
+
+	for (unsigned i = 0; i < shm_ngates(shm); i++)
+		gate_reap(shm, i, slot);
+	stats_retire(shm, slot);
+	atomic_store(&s->pid, 0);
+	atomic_store(&s->state, SLOT_EMPTY);
+}
+
+bool shm_reclaim_audit(struct shm *shm, uint64_t *recovered_r)
+{
+	bool quiet = true;
+
+	for (unsigned i = 0; i < shm_ngates(shm); i++) {
+		uint64_t lost;
+
+		if (gate_audit(shm, i, &lost))
+			*recovered_r += lost;
+		else
+			quiet = false;
+	}
+	/* The dead may have granted without having said so. */
+	for (unsigned i = 0; i < shm_nslots(shm); i++)
+		shm_wake(shm, i);
+	return quiet;
+}
+
+int shm_check(const struct shm *shm, unsigned tries, char *text)
+{
+	for (unsigned i = 0; i < shm_ngates(shm); i++) {
+		struct gate_books books;
+		unsigned left = tries;
+
+		while (left && !gate_read_books(shm, i, 1, &books)) {
+			left--;
+			sched_yield(); /* who is in the middle of a step may need our processor */
+		}
+		if (!left)
+			return -EAGAIN;
+		if (books.used == books.held + books.granted)
+			continue;
+		snprintf(text, 512,
+			"gate '%s': %" PRIu64 " of %" PRIu64 " are in use, but %" PRIu64
+			" are held and %" PRIu64 " granted",
+			shm_gate_name(shm, i), books.used, books.limit, books.held, books.granted);
+		return 1;
+	}
+	return 0;
+}
