@@ -159,9 +159,10 @@ static void fill(struct shm *shm, const struct shm_header *planned, const struct
 		struct shm_window *window = shm_window_at(shm, i);
 
 		atomic_store(&window->cursor, 1ull << 32); /* round 0 is "never taken" */
-		atomic_store(&window->limit, spec->windows[i].limit);
-		window->window_ms = spec->windows[i].window_ms;
 		window->capacity = window_capacity(&spec->windows[i]);
+		atomic_store(&window->limit, spec->windows[i].limit < window->capacity ?
+			spec->windows[i].limit : window->capacity);
+		window->window_ms = spec->windows[i].window_ms;
 		window->ring_at = at;
 		at += window->capacity * sizeof(uint64_t);
 		window->hints_at = at;

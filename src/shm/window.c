@@ -178,27 +178,32 @@ bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t lat
 		uint64_t cursor = atomic_load(&r.shared->cursor);
 		uint32_t slot = (uint32_t)cursor;
 		uint64_t word = slot < r.limit ? atomic_load(&r.word[slot]) : 0, at, taken;
+		bool reused;
 
 		if (slot >= r.limit || taken_in(word, cursor >> 32)) {
 			advance(&r, cursor);
 			continue;
 		}
 		at = ready_ms(&r, word);
-		if (at <= now_ms) {
-			at = now_ms;
-		} else if (take_returned(&r, now_ms, latest_ms, at, a)) {
-			return true;
-		} else if ((word & WINDOW_MOVED) && !(word & WINDOW_FREE)) {
-			set_aside(&r, cursor, word);
-			continue;
-		} else if (at > latest_ms) {
-			a->at_ms = at;
-			return false;
+		if (at > now_ms) {
+			if (take_returned(&r, now_ms, latest_ms, at, a))
+				return true;
+			if ((word & WINDOW_MOVED) && !(word & WINDOW_FREE)) {
+				set_aside(&r, cursor, word);
+				continue;
+			}
+			if (at > latest_ms) {
+				a->at_ms = at;
+				return false;
+			}
 		}
-		taken = word_of(cursor >> 32, 0, at);
+		/* A returned promise whose time has yet to come leaves this round's to somebody else. */
+		reused = (word & WINDOW_FREE) && at > now_ms;
+		taken = reused ? word & ~WINDOW_FREE : word_of(cursor >> 32, 0, at > now_ms ? at : now_ms);
 		if (atomic_compare_exchange_strong(&r.word[slot], &word, taken)) {
 			CRASH_POINT("window.take.taken");
-			advance(&r, cursor);
+			if (!reused)
+				advance(&r, cursor);
 			return made(a, slot, taken);
 		}
 	}
@@ -244,17 +249,18 @@ int window_set_limit(struct shm *shm, unsigned window, uint32_t limit)
 	ring_of(shm, window, &r);
 	if (limit > r.shared->capacity)
 		return -ERANGE;
-	/* Slots that come (back) into use join the round before the present one; their times hold. */
+	/* Slots that come (back) into use are as good as returned: ready when their last use allows. */
 	for (uint32_t i = r.limit; i < limit; i++) {
+		uint64_t word = atomic_load(&r.word[i]);
 		uint64_t round = (atomic_load(&r.shared->cursor) >> 32) - 1;
-		uint64_t word = atomic_load(&r.word[i]), joined;
 
-		do {
-			joined = word_of(round, word ? word & (WINDOW_FREE | WINDOW_MOVED) : WINDOW_FREE,
-				word & WINDOW_TIME);
-		} while (!atomic_compare_exchange_strong(&r.word[i], &word, joined));
+		while (!atomic_compare_exchange_strong(&r.word[i], &word,
+			word_of(round, WINDOW_FREE | WINDOW_MOVED, ready_ms(&r, word))))
+			; /* somebody kept or returned a late appointment there */
 	}
 	atomic_store(&r.shared->limit, limit);
+	for (uint32_t i = r.limit; i < limit; i++)
+		hint_push(&r, i);
 	return 0;
 }
 
