@@ -53,16 +53,13 @@ void endpoint_failure(struct endpoint_error *e, const struct provider_result *re
 	char said[400] = "";
 
 	/* What a provider says of a key may hold part of it. */
-	if (result->ending == END_PROVIDER_STATUS)
+	if (result->ending == END_PROVIDER_STATUS) {
 		read_message(result, said, sizeof(said));
-	if (said[0])
-		endpoint_fault(e, result->ending, NULL, "provider '%s' answered with status %d: %s",
-			name, result->status, said);
-	else if (result->ending == END_PROVIDER_STATUS && !result->message)
-		endpoint_fault(e, result->ending, NULL, "provider '%s' answered with status %d",
-			name, result->status);
-	else
+		endpoint_fault(e, result->ending, NULL, "provider '%s' answered with status %d%s%s",
+			name, result->status, said[0] ? ": " : "", said);
+	} else {
 		endpoint_fault(e, result->ending, NULL, "provider '%s': %s", name, what);
+	}
 	e->error.limit = result->limit;
 	e->error.retry_after_ms = result->retry_after_ms;
 }
