@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* conn.c - a client connection's life; see conn.h. */
+#include "base/base.h"
+#include "worker/http/conn.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "shm/stats.h"
+
+#include <arpa/inet.h>
+#include <event2/buffer.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+/* Steps of one connection in one turn; then the others have theirs. */
+#define STEPS_MAX 64
+/* What a client that we have finished with may still send before we stop listening. */
+#define LINGER_BYTES_MAX (8u << 20)
+
+/* ---- callbacks: note and leave ---- */
+
+static void on_readable(struct bufferevent *bev, void *arg)
+{
+	conn_settle_later(arg);
+}
+
+static void on_drained(struct bufferevent *bev, void *arg)
+{
+	conn_settle_later(arg);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	if (what & BEV_EVENT_EOF) {
+		c->eof = true;
+	} else if (what & BEV_EVENT_TIMEOUT) {
+		c->lost = c->stalled = true;
+	} else if (what & BEV_EVENT_ERROR) {
+		c->lost = true;
+	}
+	conn_settle_later(c);
+}
+
+static void on_departure(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	c->departed = true;
+	conn_settle_later(c);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	c->timed_out = true;
+	conn_settle_later(c);
+}
+
+/* libevhtp frees its connection, and with it the bufferevent: when we ask for it, or when its parser fails. */
+static evhtp_res on_evhtp_fini(evhtp_connection_t *evhtp, void *arg)
+{
+	struct conn *c = arg;
+
+	c->evhtp = NULL;
+	c->bev = NULL;
+	return EVHTP_RES_OK;
+}
+
+void conn_timer(struct conn *c, const struct timeval *duration)
+{
+	c->timed_out = false;
+	if (duration)
+		event_add(&c->timer, duration);
+	else
+		event_del(&c->timer);
+}
+
+/* ---- birth ---- */
+
+static void name_peer(struct conn *c, const struct sockaddr *addr)
+{
+	const struct sockaddr_in *in = (const void *)addr;
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	if (addr->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)))
+		snprintf(c->peer, sizeof(c->peer), "%s:%u", text, ntohs(in->sin_port));
+	else if (addr->sa_family == AF_INET6 &&
+		 inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)))
+		snprintf(c->peer, sizeof(c->peer), "[%s]:%u", text, ntohs(in6->sin6_port));
+	else
+		snprintf(c->peer, sizeof(c->peer), "local");
+}
+
+void conn_new(struct http *http, evhtp_connection_t *evhtp)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+	bufferevent_event_cb event;
+	void *arg;
+
+	c->http = http;
+	c->evhtp = evhtp;
+	c->bev = evhtp->bev;
+	c->fd = bufferevent_getfd(c->bev);
+	if (fd_set_cloexec(c->fd) < 0)
+		log_warning("http", "cannot set close-on-exec on a client socket");
+	name_peer(c, evhtp->saddr);
+	bufferevent_getcb(c->bev, &http->evhtp_read, &http->evhtp_write, &event, &arg);
+	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
+	bufferevent_setwatermark(c->bev, EV_READ, 0, http->input_max);
+	bufferevent_setwatermark(c->bev, EV_WRITE, http->conf->stream_buffer_bytes / 2, 0);
+	bufferevent_set_timeouts(c->bev, NULL, http->stall_timeout);
+	evhtp_connection_set_hook(evhtp, evhtp_hook_on_connection_fini,
+		(evhtp_hook)on_evhtp_fini, c);
+	evtimer_assign(&c->timer, http->base, on_timer, c);
+	conn_timer(c, http->header_timeout);
+	TAILQ_INSERT_TAIL(&http->conns, c, entry);
+	http->nconns++;
+	stat_add(STAT_ACCEPTED, 1);
+	stat_add(STAT_SOCKETS, 1);
+}
+
+void conn_take_over(struct conn *c)
+{
+	evhtp_connection_t *evhtp = c->evhtp;
+
+	c->bev = evhtp_connection_take_ownership(evhtp); /* its hooks are gone now */
+	c->evhtp = NULL;
+	evhtp_connection_free(evhtp);
+	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
+	if (!c->eof)
+		bufferevent_enable(c->bev, EV_READ);
+}
+
+/* ---- death ---- */
+
+void conn_end_exchange(struct conn *c, enum ending ending)
+{
+	if (!c->x_open)
+		return;
+	if (c->x.state != EXCHANGE_ENDED)
+		c->x.note.ending = ending;
+	c->x_open = false;
+	exchange_close(&c->x);
+	head_release(&c->head);
+	buf_release(&c->text);
+	buf_release(&c->body);
+}
+
+void conn_free(struct conn *c)
+{
+	struct http *http = c->http;
+
+	c->lost = true; /* what the app may still write in on_close() goes nowhere */
+	conn_end_exchange(c, c->stalled ? END_CLIENT_STALLED : END_CLIENT_GONE);
+	ws_free(c);
+	head_release(&c->head);
+	buf_release(&c->text);
+	buf_release(&c->body);
+	event_del(&c->timer);
+	if (c->departure)
+		event_free(c->departure);
+	defer_cancel(&c->defer);
+	if (c->bev && c->reset)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+			sizeof(struct linger));
+	if (c->evhtp)
+		evhtp_connection_free(c->evhtp);
+	else if (c->bev)
+		bufferevent_free(c->bev);
+	TAILQ_REMOVE(&http->conns, c, entry);
+	http->nconns--;
+	stat_add(STAT_SOCKETS, -1);
+	if (http->accept_paused)
+		event_active(http->accept_again, EV_TIMEOUT, 0);
+	free(c);
+}
+
+/* ---- settle ---- */
+
+/* The last bytes of an answer: out, then the next message or the end. */
+static bool flush_step(struct conn *c)
+{
+	if (conn_queued(c))
+		return false;
+	if (c->eof && (c->last || !evbuffer_get_length(bufferevent_get_input(c->bev)))) {
+		c->phase = CONN_DEAD;
+	} else if (c->reset) {
+		c->phase = CONN_DEAD;
+	} else if (c->last || c->http->draining) {
+		c->phase = CONN_LINGER;
+		shutdown(c->fd, SHUT_WR);
+		conn_timer(c, c->http->farewell_timeout);
+	} else {
+		c->phase = CONN_HEAD;
+		h1_end(c);
+		conn_timer(c, c->http->idle_timeout);
+	}
+	return true;
+}
+
+static bool linger_step(struct conn *c)
+{
+	struct evbuffer *in = bufferevent_get_input(c->bev);
+
+	c->lingered += evbuffer_get_length(in);
+	evbuffer_drain(in, evbuffer_get_length(in));
+	if (!c->eof && !c->timed_out && c->lingered <= LINGER_BYTES_MAX)
+		return false;
+	c->phase = CONN_DEAD;
+	return true;
+}
+
+static bool step(struct conn *c)
+{
+	if (c->lost)
+		c->phase = CONN_DEAD;
+	switch (c->phase) {
+	case CONN_HEAD:
+	case CONN_BODY:
+		return guard_step(c);
+	case CONN_RUNNING:
+		return h1_step(c);
+	case CONN_FLUSH:
+		return flush_step(c);
+	case CONN_WEBSOCKET:
+		return ws_step(c);
+	case CONN_LINGER:
+		return linger_step(c);
+	case CONN_DEAD:
+		break;
+	}
+	return false;
+}
+
+/* While the input is full nobody reads, so nobody would notice the client's departure. */
+static void watch_departure(struct conn *c)
+{
+	bool full = !c->eof &&
+		    evbuffer_get_length(bufferevent_get_input(c->bev)) >= c->http->input_max;
+
+	if (full && !c->departure) {
+		c->departure = event_new(c->http->base, c->fd, EV_CLOSED, on_departure, c);
+		event_add(c->departure, NULL);
+	} else if (!full && c->departure) {
+		event_free(c->departure);
+		c->departure = NULL;
+	}
+}
+
+static void settle(void *arg)
+{
+	struct conn *c = arg;
+	unsigned steps = 0;
+
+	while (step(c))
+		if (++steps >= STEPS_MAX && c->phase != CONN_DEAD) {
+			bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+			break;
+		}
+	if (c->phase == CONN_DEAD)
+		conn_free(c);
+	else
+		watch_departure(c);
+}
+
+void conn_settle_later(struct conn *c)
+{
+	defer_call(&c->defer, settle, c);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn.h - one client connection, as the files of this room share it.
+ *
+ * Callbacks of libraries only note what has happened; everything that follows from
+ * it happens in conn_settle(), at the end of the loop turn: reading messages,
+ * calling apps, freeing. So no library ever finds its own object gone behind its
+ * back, and no app is called from inside another one's call.
+ *
+ *	conn.c     birth, callbacks, settle, lingering close, death
+ *	guard.c    HEAD, BODY: bytes to one clean message at a time
+ *	h1.c       RUNNING: the message as an exchange, and its answer; libevhtp's part
+ *	ws.c       WEBSOCKET
+ *	out.c      bytes to the client
+ */
+#ifndef WORKER_HTTP_CONN_H
+#define WORKER_HTTP_CONN_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/defer.h"
+#include "worker/exchange/exchange.h"
+#include "worker/http/chunked.h"
+#include "worker/http/head.h"
+#include "worker/http/http.h"
+
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <evhtp.h>
+#include <sys/uio.h>
+
+struct ws;
+
+struct http {
+	struct event_base *base;
+	const struct conf *conf;
+	exchange_route_fn route;
+	void *route_arg;
+	evhtp_t *htp;
+	/* libevhtp's own callbacks, and a bufferevent without a socket that it reads clean messages from. */
+	bufferevent_data_cb evhtp_read;
+	bufferevent_data_cb evhtp_write;
+	struct bufferevent *feed;
+	struct event *accept_again;
+	bool accept_paused;
+	bool draining;
+	/* durations with a queue each (common timeouts) */
+	const struct timeval *header_timeout;
+	const struct timeval *idle_timeout;
+	const struct timeval *stall_timeout;
+	const struct timeval *farewell_timeout;
+	size_t input_max; /* unread bytes of one connection that we hold */
+	unsigned nconns;
+	TAILQ_HEAD(, conn) conns;
+};
+
+enum conn_phase {
+	CONN_HEAD,	/* between messages, or in the head of one */
+	CONN_BODY,
+	CONN_RUNNING,	/* an exchange over HTTP */
+	CONN_FLUSH,	/* the exchange is over, its last bytes are not out */
+	CONN_WEBSOCKET,
+	CONN_LINGER,	/* we said all; waiting for the client to close, so that no reset destroys it */
+	CONN_DEAD	/* to be freed at the end of this settle */
+};
+
+struct conn {
+	TAILQ_ENTRY(conn) entry;
+	struct http *http;
+	evhtp_connection_t *evhtp; /* NULL once taken over */
+	struct bufferevent *bev;
+	int fd;
+	enum conn_phase phase;
+	/* what callbacks noted */
+	bool eof;	/* the client will send no more, and all it sent was read */
+	bool departed;	/* the same, seen while unread bytes are held back */
+	bool lost;	/* the connection is broken */
+	bool stalled;	/* ... because the client took nothing for too long */
+	bool timed_out; /* conn_timer() ran out */
+	/* where we are */
+	bool started;	/* bytes of a head are here */
+	bool last;	/* close after this answer */
+	bool want_room; /* the app waits for on_room() */
+	bool x_open;	/* x is begun and not closed */
+	bool chunked;	/* of the answer */
+	bool bodyless;	/* the answer may have no body (HEAD, 204, 304) */
+	bool reset;	/* end by RST: only that tells an HTTP/1.0 client that a stream is not whole */
+	bool counting;	/* out.c watches the output buffer */
+	unsigned served;
+	unsigned blank_bytes; /* of empty lines before the head */
+	size_t scanned;	      /* of the head */
+	size_t lingered;      /* bytes thrown away while lingering */
+	struct buf text;      /* of the head; owns the texts of the request */
+	struct head head;
+	struct buf body;
+	struct chunked decoder;
+	struct exchange x;
+	struct ws *ws;
+	struct defer defer;
+	struct event timer;
+	struct event *departure; /* EV_CLOSED while reading is paused */
+	char peer[56];
+};
+
+/* ---- conn.c ---- */
+
+/* A connection for what libevhtp accepted; puts our callbacks in front of its own. */
+void conn_new(struct http *http, evhtp_connection_t *evhtp);
+/* Settle at the end of this turn. */
+void conn_settle_later(struct conn *c);
+/* Start the connection's one timer (NULL: stop it). */
+void conn_timer(struct conn *c, const struct timeval *duration);
+/* Take the socket from libevhtp, whose connection and request are freed; ours stay. */
+void conn_take_over(struct conn *c);
+/* End the exchange, if one is open: with this ending, unless its app has ended it already. */
+void conn_end_exchange(struct conn *c, enum ending ending);
+/* Cut the connection and free it, with an on_close() before. Not from inside a callback. */
+void conn_free(struct conn *c);
+
+/*
+ * Each phase has a step: do one thing that can be done now. True: something changed, step again;
+ * false: nothing to do until a callback notes something.
+ */
+bool guard_step(struct conn *c);
+bool h1_step(struct conn *c);
+bool ws_step(struct conn *c);
+
+/* ---- out.c ---- */
+
+/* Send the parts as one unit: straight into the socket as far as it takes them, the rest is queued. */
+void conn_send(struct conn *c, const struct iovec *parts, unsigned n);
+/* Bytes queued. */
+size_t conn_queued(const struct conn *c);
+/* Bytes that may be queued before stream_buffer is full. */
+size_t conn_room(const struct conn *c);
+/* Call the app's on_room() if it waits for that and there is room again. */
+bool conn_offer_room(struct conn *c);
+
+/* ---- h1.c ---- */
+
+/* A whole message is in head and body: run it. */
+void h1_begin(struct conn *c);
+/* The answer went out whole: let libevhtp close its books on the request. */
+void h1_end(struct conn *c);
+/* A refusal that no exchange stands behind; the connection closes after it. */
+void h1_refuse(struct conn *c, enum ending ending, const char *why);
+extern const struct exchange_port h1_port;
+
+/* ---- ws.c ---- */
+
+void ws_accept(struct exchange *x, const struct exchange_header *h, unsigned n);
+void ws_send_text(struct exchange *x, const char *text, size_t len);
+void ws_close(struct exchange *x, unsigned code, const char *reason);
+/* Free what hangs at c->ws; harmless if nothing does. */
+void ws_free(struct conn *c);
+
+#endif

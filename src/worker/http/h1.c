@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * h1.c - a message as an exchange, its answer as HTTP/1.1, and libevhtp's part in it.
+ *
+ * libevhtp accepts the connection, owns it with its bufferevent, and keeps a request object for each
+ * message from its first byte (h1_begin) to the last byte of its answer (h1_end). It is shown method
+ * and path of a message that the guard has found clean. It is not shown what its parser gets wrong or
+ * has no room for: query, long targets, fields, body; those stay in our own buffers, which also have
+ * to outlive the request object when a connection is taken over. Answers are written by us: libevhtp's
+ * chunk functions break HEAD and HTTP/1.0, set no Connection: close, and cost two epoll_ctl a token.
+ */
+#include "base/base.h"
+#include "worker/http/conn.h"
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "shm/stats.h"
+#include "worker/http/ws_handshake.h"
+
+#include <event2/buffer.h>
+#include <time.h>
+
+/* Longest path that libevhtp is shown: its buffer has 8192 bytes. */
+#define SHOWN_PATH_MAX 4096
+
+/* ---- heads of answers ---- */
+
+static const char *reason_of(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} reasons[] = {
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 301, "Moved Permanently" },
+		{ 302, "Found" },
+		{ 304, "Not Modified" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 415, "Unsupported Media Type" },
+		{ 417, "Expectation Failed" },
+		{ 422, "Unprocessable Content" },
+		{ 426, "Upgrade Required" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "";
+}
+
+/* "Mon, 23 Nov 2026 11:20:24 GMT", made once a second. */
+static const char *http_date(void)
+{
+	static char text[40];
+	static time_t of;
+	time_t now = (time_t)clock_wall_s();
+	struct tm tm;
+
+	if (now != of) {
+		of = now;
+		strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	}
+	return text;
+}
+
+/* Nothing in a value may end its line: what comes from elsewhere could forge fields. */
+static void add_field(struct buf *out, const char *name, const char *value)
+{
+	size_t from;
+
+	buf_addf(out, "%s: ", name);
+	from = out->len;
+	buf_adds(out, value);
+	for (char *p = out->data + from; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	buf_adds(out, "\r\n");
+}
+
+static void add_cors(struct buf *out, const char *origin)
+{
+	add_field(out, "Access-Control-Allow-Origin", origin);
+	buf_adds(out, "Access-Control-Expose-Headers: x-request-id, retry-after, x-headgate-limit\r\n"
+		      "Vary: Origin\r\n");
+}
+
+static bool has_no_body(const struct conn *c, int status)
+{
+	return status == 204 || status == 304 ||
+	       (c->head.method && !strcmp(c->head.method, "HEAD"));
+}
+
+/* All but the fields that frame the body and the blank line. */
+static void add_head(struct conn *c, struct buf *out, int status, const struct exchange_header *h,
+	unsigned n)
+{
+	buf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_of(status), http_date());
+	for (unsigned i = 0; i < n; i++)
+		add_field(out, h[i].name, h[i].value);
+	if (c->x_open) {
+		add_field(out, "X-Request-Id", c->x.id);
+		if (c->x.cors_origin)
+			add_cors(out, c->x.cors_origin);
+	}
+	c->last |= c->http->draining;
+	if (status == 426)
+		buf_adds(out, c->last ? "Connection: upgrade, close\r\n" : "Connection: upgrade\r\n");
+	else if (c->last)
+		buf_adds(out, "Connection: close\r\n");
+	else if (c->head.minor == 0)
+		buf_adds(out, "Connection: keep-alive\r\n");
+}
+
+static void send_whole(struct conn *c, int status, const struct exchange_header *h, unsigned n,
+	const char *body, size_t len)
+{
+	struct buf head = BUF_INIT;
+
+	add_head(c, &head, status, h, n);
+	if (status != 204)
+		buf_addf(&head, "Content-Length: %zu\r\n", len);
+	buf_adds(&head, "\r\n");
+	if (has_no_body(c, status))
+		len = 0;
+	conn_send(c, (struct iovec[]){ { head.data, head.len }, { (char *)body, len } }, 2);
+	buf_release(&head);
+}
+
+/* ---- the port ---- */
+
+static struct conn *conn_of(const struct exchange *x)
+{
+	return container_of(x, struct conn, x);
+}
+
+static void h1_respond(struct exchange *x, int status, const struct exchange_header *h, unsigned n,
+	const char *body, size_t len)
+{
+	struct conn *c = conn_of(x);
+
+	send_whole(c, status, h, n, body, len);
+	conn_settle_later(c);
+}
+
+static void h1_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n)
+{
+	struct conn *c = conn_of(x);
+	struct buf head = BUF_INIT;
+
+	c->bodyless = has_no_body(c, status);
+	c->chunked = c->head.minor == 1 && status != 204;
+	if (!c->chunked)
+		c->last = true; /* the end of the stream is the end of the connection */
+	add_head(c, &head, status, h, n);
+	if (c->chunked)
+		buf_adds(&head, "Transfer-Encoding: chunked\r\n");
+	buf_adds(&head, "\r\n");
+	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
+	buf_release(&head);
+}
+
+static void h1_write(struct exchange *x, const char *bytes, size_t len)
+{
+	struct conn *c = conn_of(x);
+	struct iovec parts[3] = { { NULL, 0 }, { (char *)bytes, len }, { (void *)"\r\n", 2 } };
+	char size[24];
+
+	if (c->bodyless)
+		return;
+	if (!c->chunked) {
+		conn_send(c, &parts[1], 1);
+		return;
+	}
+	parts[0].iov_base = size;
+	parts[0].iov_len = (size_t)snprintf(size, sizeof(size), "%zx\r\n", len);
+	conn_send(c, parts, 3);
+}
+
+static void h1_finish(struct exchange *x)
+{
+	struct conn *c = conn_of(x);
+
+	if (c->chunked && !c->bodyless)
+		conn_send(c, &(struct iovec){ (void *)"0\r\n\r\n", 5 }, 1);
+	conn_settle_later(c);
+}
+
+/* What is queued goes out, but the end that would make it whole does not. */
+static void h1_abort(struct exchange *x)
+{
+	struct conn *c = conn_of(x);
+
+	c->last = true;
+	c->reset = !c->chunked;
+	conn_settle_later(c);
+}
+
+static size_t h1_room(const struct exchange *x)
+{
+	return conn_room(conn_of(x));
+}
+
+const struct exchange_port h1_port = {
+	.respond = h1_respond,
+	.start = h1_start,
+	.write = h1_write,
+	.finish = h1_finish,
+	.abort = h1_abort,
+	.room = h1_room,
+	.accept_ws = ws_accept,
+	.send_text = ws_send_text,
+	.close_ws = ws_close,
+};
+
+/* ---- libevhtp's books ---- */
+
+/*
+ * Show it the message. False: its parser refused it, and it has freed its connection (on_evhtp_fini
+ * took note).
+ */
+static bool show_evhtp(struct conn *c)
+{
+	struct http *http = c->http;
+	struct evbuffer *feed = bufferevent_get_input(http->feed);
+	size_t letters = strspn(c->head.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+	evbuffer_add_printf(feed, "%s %s HTTP/1.%u\r\n\r\n", c->head.method[letters] ? "GET" : c->head.method,
+		strlen(c->head.path) > SHOWN_PATH_MAX || c->head.path[0] != '/' ? "/" : c->head.path,
+		c->head.minor);
+	http->evhtp_read(http->feed, c->evhtp);
+	evbuffer_drain(feed, evbuffer_get_length(feed));
+	return c->evhtp && c->evhtp->request;
+}
+
+void h1_end(struct conn *c)
+{
+	evhtp_send_reply_end(c->evhtp->request);
+	evhtp_request_set_keepalive(c->evhtp->request, 1);
+	c->http->evhtp_write(c->bev, c->evhtp);
+}
+
+/* ---- messages ---- */
+
+static bool stays_open(const struct conn *c)
+{
+	const struct conf *conf = c->http->conf;
+
+	return !c->http->draining && conf->keepalive_timeout_ms &&
+	       c->served < conf->max_keepalive_requests && !c->head.close &&
+	       (c->head.minor == 1 || c->head.keep_alive);
+}
+
+static void fill_request(struct conn *c)
+{
+	struct exchange_request *r = &c->x.request;
+
+	r->method = c->head.method;
+	r->path = c->head.path;
+	r->query = c->head.query;
+	r->headers = c->head.fields;
+	r->nheaders = c->head.nfields;
+	r->body = c->head.has_body ? c->body.data : NULL;
+	r->body_len = c->body.len;
+	r->peer = c->peer;
+	r->websocket = ws_handshake_asked(&c->head);
+}
+
+void h1_begin(struct conn *c)
+{
+	c->started = false;
+	c->scanned = 0;
+	c->blank_bytes = 0;
+	c->served++;
+	if (!show_evhtp(c)) {
+		log_warning("http", "libevhtp refused a request that is right: '%s'", c->head.path);
+		c->phase = CONN_DEAD;
+		return;
+	}
+	exchange_begin(&c->x, &h1_port);
+	fill_request(c);
+	exchange_identify(&c->x);
+	c->x_open = true;
+	c->last = !stays_open(c);
+	c->chunked = c->bodyless = false;
+	c->phase = CONN_RUNNING;
+	c->http->route(&c->x, c->http->route_arg);
+	BUG_ON(!c->x.app);
+	c->x.app->on_start(&c->x);
+}
+
+bool h1_step(struct conn *c)
+{
+	if (c->x.state == EXCHANGE_ENDED) {
+		conn_end_exchange(c, END_COMPLETE);
+		c->phase = CONN_FLUSH;
+		return true;
+	}
+	if (conn_offer_room(c))
+		return true;
+	if (!c->eof && !c->departed)
+		return false;
+	conn_end_exchange(c, END_CLIENT_GONE);
+	c->phase = CONN_DEAD;
+	return true;
+}
+
+void h1_refuse(struct conn *c, enum ending ending, const char *why)
+{
+	const struct exchange_error error = { .ending = ending, .message = why };
+	const struct exchange_header headers[] = { { "Content-Type", "application/json" },
+		{ "Sec-WebSocket-Version", "13" }, { "Upgrade", "websocket" } };
+	struct buf body = BUF_INIT;
+
+	log_debug("http", "%s: refused with %d: %s", c->peer, ending_facts[ending].http,
+		why ? why : ending_facts[ending].text);
+	stat_add(STAT_REJECTED_INPUT, 1);
+	stat_ending(ending);
+	exchange_error_json(&body, &error);
+	c->last = true;
+	conn_timer(c, NULL);
+	send_whole(c, ending_facts[ending].http, headers, ending == END_UPGRADE_REQUIRED ? 3 : 1, body.data,
+		body.len);
+	buf_release(&body);
+	c->phase = CONN_FLUSH;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* http.c - the listener, and all connections together; see http.h. */
+#include "base/base.h"
+#include "worker/http/conn.h"
+#include "base/bug.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "shm/stats.h"
+
+#include <event2/buffer.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+/* How long a client has to close after we did, or to answer a WebSocket close. */
+#define FAREWELL_MS 2000
+/* Out of descriptors: try again after this, or when a connection closes. */
+#define ACCEPT_PAUSE_MS 100
+/* Unread bytes of one connection: at least this, and a whole head. */
+#define INPUT_MIN (64u << 10)
+
+/* ---- accepting ---- */
+
+static void on_accept_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct http *http = arg;
+
+	if (!http->accept_paused)
+		return;
+	http->accept_paused = false;
+	if (http->htp->server)
+		evconnlistener_enable(http->htp->server);
+}
+
+/* libevent tells us of failed accepts; left alone it would try again at once, for ever. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	const struct timeval pause = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
+	static struct log_rate rate;
+	struct http *http = arg;
+	uint64_t missed;
+	int error = errno;
+
+	evconnlistener_disable(listener);
+	http->accept_paused = true;
+	event_add(http->accept_again, &pause);
+	stat_add(STAT_ACCEPT_PAUSED, 1);
+	if (log_rate_ok(&rate, &missed))
+		log_warning("http", "not accepting for a while: %s; %u connections are open",
+			strerror(error), http->nconns);
+}
+
+static evhtp_res on_accepted(evhtp_connection_t *evhtp, void *arg)
+{
+	conn_new(arg, evhtp);
+	return EVHTP_RES_OK;
+}
+
+/* Accepted sockets inherit these from the listening one. */
+static void set_socket_options(int fd)
+{
+	static const struct {
+		int level;
+		int name;
+		int value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		/* a client that vanished without a word is found out after two minutes */
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 15 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 4 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)))
+			log_debug("http", "socket option %d: %s", options[i].name, strerror(errno));
+}
+
+static int start_listening(struct http *http, int listen_fd)
+{
+	int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0); /* libevhtp closes what it is given */
+
+	if (fd < 0)
+		return -errno;
+	set_socket_options(fd);
+	if (evhtp_accept_socket(http->htp, fd, 0) != 0) {
+		fd_close(&fd);
+		return -EINVAL;
+	}
+	evconnlistener_set_error_cb(http->htp->server, on_accept_error);
+	return 0;
+}
+
+static void stop_listening(struct http *http)
+{
+	if (!http->htp->server)
+		return;
+	evhtp_unbind_socket(http->htp);
+	http->htp->server = NULL;
+}
+
+/* ---- the request callback of libevhtp: h1.c goes on from its request object ---- */
+
+static void on_evhtp_request(evhtp_request_t *request, void *arg)
+{
+	BUG_ON(request->conn->request != request);
+}
+
+/* ---- open and close ---- */
+
+static const struct timeval *common_timeout(struct event_base *base, uint64_t ms)
+{
+	const struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
+		.tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+	const struct timeval *common = event_base_init_common_timeout(base, &tv);
+
+	BUG_ON(!common);
+	return common;
+}
+
+static void set_sizes_and_times(struct http *http)
+{
+	const struct conf *conf = http->conf;
+	size_t head = conf->max_header_bytes > conf->max_incomplete_event_bytes
+			      ? conf->max_header_bytes
+			      : conf->max_incomplete_event_bytes;
+
+	http->input_max = head + 4096 > INPUT_MIN ? head + 4096 : INPUT_MIN;
+	http->header_timeout = common_timeout(http->base, conf->header_timeout_ms);
+	http->idle_timeout = common_timeout(http->base, conf->keepalive_timeout_ms);
+	http->stall_timeout = common_timeout(http->base, conf->client_stall_timeout_ms);
+	http->farewell_timeout = common_timeout(http->base, FAREWELL_MS);
+}
+
+struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
+	exchange_route_fn route, void *route_arg)
+{
+	struct http *http = xcalloc(1, sizeof(*http));
+	int error;
+
+	signal(SIGPIPE, SIG_IGN); /* libevent writes without MSG_NOSIGNAL */
+	http->base = base;
+	http->conf = conf;
+	http->route = route;
+	http->route_arg = route_arg;
+	TAILQ_INIT(&http->conns);
+	set_sizes_and_times(http);
+	http->accept_again = evtimer_new(base, on_accept_again, http);
+	http->feed = bufferevent_socket_new(base, -1, 0);
+	http->htp = evhtp_new(base, NULL);
+	BUG_ON(!http->accept_again || !http->feed || !http->htp);
+	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
+	http->htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
+	evhtp_set_post_accept_cb(http->htp, on_accepted, http);
+	evhtp_set_gencb(http->htp, on_evhtp_request, http);
+	error = start_listening(http, listen_fd);
+	if (error) {
+		log_error("http", "cannot accept connections: %s", strerror(-error));
+		http_close(http);
+		return NULL;
+	}
+	return http;
+}
+
+void http_drain(struct http *http)
+{
+	struct conn *c, *next;
+
+	http->draining = true;
+	stop_listening(http);
+	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
+		if (c->x_open && c->x.state != EXCHANGE_ENDED && c->x.app->on_drain)
+			c->x.app->on_drain(&c->x);
+		conn_settle_later(c);
+	}
+}
+
+unsigned http_connections(const struct http *http)
+{
+	return http->nconns;
+}
+
+void http_close(struct http *http)
+{
+	struct conn *c;
+
+	stop_listening(http);
+	http->accept_paused = false;
+	while ((c = TAILQ_FIRST(&http->conns))) {
+		conn_end_exchange(c, END_DRAINING);
+		conn_free(c);
+	}
+	evhtp_free(http->htp);
+	bufferevent_free(http->feed);
+	event_free(http->accept_again);
+	free(http);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * out.c - bytes to the client. A token is one sendmsg(2) into an idle socket; the
+ * bufferevent (two epoll_ctl(2) for each small write) is for what the socket does not take at once.
+ */
+#include "base/base.h"
+#include "worker/http/conn.h"
+#include "conf/conf.h"
+#include "shm/stats.h"
+
+#include <event2/buffer.h>
+#include <sys/socket.h>
+
+size_t conn_queued(const struct conn *c)
+{
+	return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+size_t conn_room(const struct conn *c)
+{
+	size_t queued = conn_queued(c), size = c->http->conf->stream_buffer_bytes;
+
+	return queued < size ? size - queued : 0;
+}
+
+bool conn_offer_room(struct conn *c)
+{
+	if (!c->want_room || conn_queued(c) > c->http->conf->stream_buffer_bytes / 2)
+		return false;
+	c->want_room = false;
+	if (c->x.app && c->x.app->on_room && c->x.state != EXCHANGE_ENDED)
+		c->x.app->on_room(&c->x);
+	return true;
+}
+
+static void on_drained(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
+{
+	if (info->n_deleted)
+		stat_add(STAT_CLIENT_BYTES_OUT, (int64_t)info->n_deleted);
+}
+
+static void queue(struct conn *c, const struct iovec *parts, unsigned n, size_t skip)
+{
+	if (!c->counting) {
+		c->counting = true;
+		evbuffer_add_cb(bufferevent_get_output(c->bev), on_drained, NULL);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		size_t part = parts[i].iov_len;
+
+		if (skip < part)
+			bufferevent_write(c->bev, (char *)parts[i].iov_base + skip, part - skip);
+		skip -= skip < part ? skip : part;
+	}
+	if (!conn_room(c))
+		c->want_room = true;
+}
+
+void conn_send(struct conn *c, const struct iovec *parts, unsigned n)
+{
+	struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n };
+	size_t total = 0;
+	ssize_t sent = 0;
+
+	if (c->lost || c->phase == CONN_DEAD)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		total += parts[i].iov_len;
+	if (!conn_queued(c)) {
+		do
+			sent = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+		while (sent < 0 && errno == EINTR);
+		if (sent < 0 && errno != EAGAIN) {
+			c->lost = true;
+			conn_settle_later(c);
+			return;
+		}
+		if (sent > 0) {
+			stat_add(STAT_DIRECT_WRITES, 1);
+			stat_add(STAT_CLIENT_BYTES_OUT, sent);
+		}
+		sent = sent < 0 ? 0 : sent;
+	}
+	if ((size_t)sent < total)
+		queue(c, parts, n, (size_t)sent);
+}

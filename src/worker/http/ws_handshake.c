@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ws_handshake.c - see ws_handshake.h. */
+#include "base/base.h"
+#include "worker/http/ws_handshake.h"
+#include "base/bug.h"
+
+#include <openssl/evp.h>
+#include <strings.h>
+
+#define KEY_LEN 24 /* of 16 bytes in base64 */
+#define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+/* The only field of that name, or NULL. */
+static const char *only(const struct head *head, const char *name)
+{
+	const char *value = NULL;
+
+	for (unsigned i = 0; i < head->nfields; i++) {
+		if (strcasecmp(head->fields[i].name, name))
+			continue;
+		if (value)
+			return NULL;
+		value = head->fields[i].value;
+	}
+	return value;
+}
+
+bool ws_handshake_asked(const struct head *head)
+{
+	if (strcmp(head->method, "GET") || head->minor != 1 || !head->upgrade || head->has_body)
+		return false;
+	for (unsigned i = 0; i < head->nfields; i++)
+		if (!strcasecmp(head->fields[i].name, "Upgrade") &&
+			head_list_has(head->fields[i].value, "websocket"))
+			return true;
+	return false;
+}
+
+static bool key_ok(const char *key)
+{
+	unsigned char bytes[KEY_LEN];
+
+	/* 16 bytes end in two signs of padding; the decoder checks the rest */
+	return key && strlen(key) == KEY_LEN && key[KEY_LEN - 3] != '=' &&
+	       !strcmp(key + KEY_LEN - 2, "==") &&
+	       EVP_DecodeBlock(bytes, (const unsigned char *)key, KEY_LEN) == 18;
+}
+
+enum ending ws_handshake_check(const struct head *head, const char **why_r)
+{
+	const char *version = only(head, "Sec-WebSocket-Version");
+
+	if (!ws_handshake_asked(head))
+		return END_COMPLETE;
+	if (!version || strcmp(version, "13")) {
+		*why_r = "only version 13 of WebSocket is spoken here";
+		return END_UPGRADE_REQUIRED;
+	}
+	if (!key_ok(only(head, "Sec-WebSocket-Key"))) {
+		*why_r = "Sec-WebSocket-Key is not 16 bytes in base64";
+		return END_BAD_REQUEST;
+	}
+	return END_COMPLETE;
+}
+
+void ws_handshake_accept(const struct head *head, char accept[WS_ACCEPT_SIZE])
+{
+	char text[KEY_LEN + sizeof(GUID)];
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	snprintf(text, sizeof(text), "%s%s", only(head, "Sec-WebSocket-Key"), GUID);
+	BUG_ON(!EVP_Digest(text, strlen(text), digest, &len, EVP_sha1(), NULL) || len != 20);
+	EVP_EncodeBlock((unsigned char *)accept, digest, (int)len);
+}
