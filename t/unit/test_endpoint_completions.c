@@ -336,6 +336,36 @@ START_TEST(silence_is_filled_with_comments_at_boundaries_only)
 }
 END_TEST
 
+START_TEST(json_that_comes_after_a_keepalive_becomes_events)
+{
+	struct client c;
+
+	open_with_keepalive();
+	client_ask(&c, "POST", CHAT, STREAM);
+	turn_until(&c, strlen(KEEPALIVE));
+	answer_head(0, false);
+	answer_bytes(0, "{\"id\":\"x\",\n\"choices\":[{\"message\":{\"role\":\"assistant\",\r\n"
+			"\"content\":\"a\\nb\"},\"finish_reason\":\"stop\"}],\"usage\":{}}");
+	answer_complete(0);
+	ck_assert_str_eq(body_of(&c),
+		KEEPALIVE "data: {\"object\":\"chat.completion.chunk\",\"id\":\"x\",\"choices\":["
+		"{\"index\":0,\"delta\":{\"role\":\"assistant\",  \"content\":\"a\\nb\"},"
+		"\"finish_reason\":\"stop\"}],\"usage\":{}}\n\ndata: [DONE]\n\n");
+	ck_assert(c.finished);
+	ck_assert_int_eq(c.x.note.ending, END_COMPLETE);
+	client_close(&c);
+
+	client_ask(&c, "POST", "/v1/completions", "{\"stream\":true,\"prompt\":\"x\"}");
+	turn_until(&c, strlen(KEEPALIVE));
+	answer_head(1, false);
+	answer_bytes(1, "{\"choices\":[{\"text\":\"a\"}]\n}");
+	answer_complete(1);
+	ck_assert_str_eq(body_of(&c),
+		KEEPALIVE "data: {\"choices\":[{\"text\":\"a\"}] }\n\ndata: [DONE]\n\n");
+	client_close(&c);
+}
+END_TEST
+
 START_TEST(after_a_keepalive_nothing_ends_like_a_success_that_is_none)
 {
 	struct client c;
@@ -371,5 +401,6 @@ int main(void)
 		failures_in_a_stream_come_in_band_at_a_boundary,
 		json_for_a_stream_request_is_passed_on_as_json,
 		silence_is_filled_with_comments_at_boundaries_only,
+		json_that_comes_after_a_keepalive_becomes_events,
 		after_a_keepalive_nothing_ends_like_a_success_that_is_none);
 }

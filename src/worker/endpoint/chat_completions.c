@@ -20,6 +20,7 @@
 #include "conf/conf.h"
 #include "worker/admit/admit.h"
 #include "worker/endpoint/completion_body.h"
+#include "worker/endpoint/late_json.h"
 #include <event2/event.h>
 
 #define CONTENT_TYPE_BYTES 128
@@ -153,6 +154,20 @@ static void on_bytes(struct provider_call *call, const char *bytes, size_t len, 
 	}
 }
 
+/* A keep-alive went out already: this client waits for events. */
+static void end_late(struct completion *c)
+{
+	struct buf events = BUF_INIT;
+
+	if (late_json_events(c->body.data, c->body.len, &events)) {
+		exchange_write(c->x, events.data, events.len);
+		exchange_finish(c->x);
+	} else {
+		refuse_answer(c, "the answer is no event stream");
+	}
+	buf_release(&events);
+}
+
 static void end_well(struct completion *c)
 {
 	const struct exchange_header headers[] = { { "Content-Type", c->content_type } };
@@ -160,8 +175,7 @@ static void end_well(struct completion *c)
 	if (c->passing)
 		exchange_finish(c->x);
 	else if (c->x->state == EXCHANGE_STREAMING)
-		/* A keep-alive went out already: this client waits for events. */
-		refuse_answer(c, "the answer is no event stream");
+		end_late(c);
 	else
 		exchange_respond(c->x, 200, headers, ARRAY_SIZE(headers), c->body.data, c->body.len);
 }
