@@ -168,7 +168,9 @@ def command_line(tap):
 		status, out, err = run(*args)
 		tap.is_((status, err), (0, ''), f'{args[0]}: status 0')
 		tap.like(out, pattern, '... and its text')
-	status, out, err = run(config=good.replace('    port: 0', '    host: 192.0.2.1\n    port: 0'))
+	elsewhere = good.replace('    port: 0', '    host: 192.0.2.1\n    port: 0')
+	tap.is_(run(config=elsewhere)[0], 2, 'an address that others can reach: only when everybody may come')
+	status, out, err = run(config=elsewhere + 'clients:\n  allow_anonymous: true\n')
 	tap.is_(status, 1, "somebody else's address: status 1")
 	tap.like(err, r'an address of this machine', '... and advice')
 
