@@ -357,6 +357,8 @@ static struct conf_provider fake_providers[2];
 static char empty[] = "";
 
 /* Two providers: openai (active; model gpt-4o, further gpt-4o-mini) and groq (llama, gpt-4o). */
+static struct event_base *fake_base;
+
 static UNUSED_OK struct conf *open_endpoints(void)
 {
 	static char openai[] = "openai", groq[] = "groq", gpt4[] = "gpt-4o", mini[] = "gpt-4o-mini",
@@ -373,7 +375,8 @@ static UNUSED_OK struct conf *open_endpoints(void)
 		.context_max_tokens = 8000, .context_max_bytes = 262144, .sse_keepalive_ms = 3600000,
 		.worker_timeout_ms = 10000, .connection_queue_size = 500 };
 	fake_conf = conf;
-	endpoint_open(&(struct endpoint_setup){ .base = event_base_new(), .conf = conf });
+	fake_base = event_base_new();
+	endpoint_open(&(struct endpoint_setup){ .base = fake_base, .conf = conf });
 	return conf;
 }
 

@@ -283,22 +283,18 @@ START_TEST(json_for_a_stream_request_is_passed_on_as_json)
 }
 END_TEST
 
-static struct event_base *base;
-
 static void open_with_keepalive(void)
 {
 	struct conf *conf = open_endpoints();
 
 	conf->sse_keepalive_ms = 20;
-	base = event_base_new();
-	endpoint_open(&(struct endpoint_setup){ .base = base, .conf = conf });
 }
 
 /* Let this many timers fire. */
 static void turn(unsigned times)
 {
 	while (times--)
-		ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+		ck_assert_int_eq(event_base_loop(fake_base, EVLOOP_ONCE), 0);
 }
 
 /* Let timers fire until the client has got this much (libevent's may be a little early). */

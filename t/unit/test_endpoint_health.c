@@ -35,6 +35,12 @@ static void open_house(void)
 	endpoint_open(&(struct endpoint_setup){ .conf = conf, .shm = shm });
 }
 
+static void close_house(void)
+{
+	endpoint_close();
+	shm_close(shm, false);
+}
+
 /* Ask; returns the answer as a tree (owned by the caller). */
 static json_t *ask(const char *path, int status)
 {
@@ -109,6 +115,9 @@ START_TEST(it_tells_how_full_everything_is)
 	ck_assert_int_eq(idle, 4);
 	ck_assert_int_eq(fake_inside, 0); /* it took no place itself */
 	json_decref(json);
+	gate_line_close(places);
+	gate_line_close(permits);
+	close_house();
 }
 END_TEST
 
@@ -129,6 +138,7 @@ START_TEST(a_stopped_heart_is_503_everywhere)
 	status_is("/health", 503, "degraded");
 	status_is("/health/ready", 503, "degraded");
 	status_is("/health/live", 503, "degraded");
+	close_house();
 }
 END_TEST
 
@@ -139,6 +149,7 @@ START_TEST(a_drain_is_503_but_alive)
 	status_is("/health", 503, "draining");
 	status_is("/health/ready", 503, "draining");
 	status_is("/health/live", 200, "draining");
+	close_house();
 }
 END_TEST
 

@@ -295,6 +295,7 @@ START_TEST(a_broken_event_ends_the_request_at_the_end_of_the_turn)
 	exchange_close(&c.x);
 	ck_assert(!defer_pending());
 	ck_assert_uint_eq(fake_cancelled, 2);
+	client_close(&c);
 }
 END_TEST
 
@@ -428,12 +429,10 @@ END_TEST
 
 START_TEST(who_waits_hears_of_the_place_in_line)
 {
-	struct conf *conf = open_endpoints();
-	struct event_base *base = event_base_new();
 	struct provider_call *call;
 	struct client c;
 
-	endpoint_open(&(struct endpoint_setup){ .base = base, .conf = conf });
+	open_endpoints();
 	connect_ws(&c);
 	chat(&c, "a", "x");
 	chat(&c, "b", "y");
@@ -441,15 +440,15 @@ START_TEST(who_waits_hears_of_the_place_in_line)
 	call->position = 7;
 	call->asker.on_queued(call, call->arg);
 	buf_clear(&c.body);
-	ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(event_base_loop(fake_base, EVLOOP_ONCE), 0);
 	ck_assert_str_eq(body_of(&c),
 		"{\"request_id\":\"a\",\"status\":\"processing\",\"chunk\":{\"type\":\"queued\","
 		"\"data\":{\"position\":7,\"expected_wait\":2.1},\"metadata\":{}}}\n");
 	call->position = 0; /* its turn */
 	buf_clear(&c.body);
-	ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_int_eq(event_base_loop(fake_base, EVLOOP_ONCE), 0);
 	ck_assert_uint_eq(c.body.len, 0);
-	ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 1); /* no timer is left */
+	ck_assert_int_eq(event_base_loop(fake_base, EVLOOP_ONCE), 1); /* no timer is left */
 	client_close(&c);
 }
 END_TEST

@@ -7,11 +7,11 @@
 #include "worker/exchange/exchange.h"
 
 /*
- * The request's Origin if it is allowed: it is in chat.websocket.allowed_origins (or "*" is), or it names the
- * host that was asked. NULL if there is none or it is not allowed.
+ * The request's Origin if it is allowed: it is in chat.websocket.allowed_origins (or "*"
+ * is), or it names the host that was asked. NULL if there is none or it is not allowed.
  */
 const char *cors_allowed_origin(const struct exchange *x);
-/* Answer OPTIONS: 204 with the methods of the path and, for an allowed Origin, what a browser may send. */
+/* Answer OPTIONS: 204 with the path's methods and, for an allowed Origin, what may be sent. */
 void cors_respond_preflight(struct exchange *x, const char *methods);
 
 #endif

@@ -10,8 +10,10 @@
 
 #define WS_ID_BYTES 128 /* longest request_id, as written and decoded */
 
-/* A request_id: as the client wrote it, quotes included, which is how it is sent back, and decoded, which is how it is
- * compared. */
+/*
+ * A request_id: as the client wrote it, quotes included, which is how it is sent back, and
+ * decoded, which is how it is compared.
+ */
 struct ws_id {
 	size_t raw_len, key_len;
 	char raw[WS_ID_BYTES + 2];
