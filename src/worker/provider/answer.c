@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* answer.c - see answer.h. */
+#include "base/base.h"
+#include "worker/provider/answer.h"
+
+#include "base/json_scan.h"
+#include "shm/stats.h"
+#include "worker/provider/room.h"
+
+#include <strings.h>
+
+#define DEPTH_MAX 256
+
+/* ---- what is read in JSON ------------------------------------------------------ */
+
+/*
+ * Is there a member of this name (given with its quotes) whose value is not null?
+ * Looks at bytes only: quotes in a string would be escaped, so what is found is
+ * a string of its own; that it stands where it counts is not known yet.
+ */
+static bool has_member(const char *json, size_t len, const char *quoted)
+{
+	const char *end = json + len, *at = json;
+	size_t n = strlen(quoted);
+
+	while ((at = memmem(at, (size_t)(end - at), quoted, n))) {
+		at += n;
+		while (at < end && strchr(" \t\r\n", *at) && *at)
+			at++;
+		if (at == end || *at != ':')
+			continue;
+		at++;
+		while (at < end && strchr(" \t\r\n", *at) && *at)
+			at++;
+		if (at < end && *at != 'n')
+			return true;
+	}
+	return false;
+}
+
+enum { USAGE_PROMPT, USAGE_COMPLETION, USAGE_FINDS };
+#define USAGE_PATHS                                                                             \
+	{ [USAGE_PROMPT] = { .path = "usage.prompt_tokens" },                                   \
+		[USAGE_COMPLETION] = { .path = "usage.completion_tokens" } }
+
+/* The last report counts: some providers give one with each event. */
+static void note_usage(struct provider_call *call, const char *json, const struct json_find *found)
+{
+	struct provider_usage *usage = &call->usage;
+
+	if (json_find_uint(json, &found[USAGE_PROMPT], &usage->prompt_tokens))
+		usage->known = true;
+	if (json_find_uint(json, &found[USAGE_COMPLETION], &usage->completion_tokens))
+		usage->known = true;
+}
+
+static bool is_error(const char *data, size_t len)
+{
+	struct json_find found[] = { { .path = "error" }, { .path = "object" }, { .path = "type" } };
+
+	if (!memmem(data, len, "\"error\"", 7) || !json_scan(data, len, DEPTH_MAX, found, 3, NULL))
+		return false;
+	return found[0].kind > JSON_IS_NULL || json_find_equals(data, &found[1], "error") ||
+		json_find_equals(data, &found[2], "error");
+}
+
+bool answer_error_text(const struct answer *answer, char *to, size_t size)
+{
+	static const char *const paths[] = { "error.message", "message", "error" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths) && answer->error; i++) {
+		struct json_find found = { .path = paths[i] };
+
+		if (answer->body.data &&
+			json_scan(answer->body.data, answer->body.len, DEPTH_MAX, &found, 1, NULL) &&
+			json_find_copy(answer->body.data, &found, to, size))
+			return true;
+	}
+	return false;
+}
+
+/* ---- a stream ------------------------------------------------------------------- */
+
+static bool on_event(void *arg, const char *name, size_t name_len, const char *data, size_t len)
+{
+	struct provider_call *call = arg;
+	struct answer *answer = &call->answer;
+
+	if (len >= 6 && !memcmp(data, "[DONE]", 6)) {
+		answer->done = true;
+		return false;
+	}
+	pstat_add(call->provider->index, PSTAT_EVENTS, 1);
+	call_first_token(call);
+	if (!answer->finished && has_member(data, len, "\"finish_reason\""))
+		answer->finished = true;
+	if (has_member(data, len, "\"usage\"")) {
+		struct json_find found[USAGE_FINDS] = USAGE_PATHS;
+
+		if (json_scan(data, len, DEPTH_MAX, found, USAGE_FINDS, NULL))
+			note_usage(call, data, found);
+	}
+	if (!answer->error &&
+		((name_len == 5 && !memcmp(name, "error", 5)) || is_error(data, len))) {
+		answer->error = true;
+		buf_add(&answer->body, data,
+			len < ANSWER_REFUSAL_MAX_BYTES ? len : ANSWER_REFUSAL_MAX_BYTES);
+	}
+	CALL_ASKER(call, on_event, data, len, call->arg);
+	return !call->cancelled;
+}
+
+static bool has_room(struct provider_call *call)
+{
+	bool room = true;
+
+	if (call->asker->has_room) {
+		call->calling++;
+		room = call->asker->has_room(call, call->arg);
+		call->calling--;
+	}
+	return room;
+}
+
+static enum answer_step stream_bytes(struct provider_call *call, const char *bytes, size_t len)
+{
+	struct answer *answer = &call->answer;
+
+	if (answer->done)
+		return ANSWER_TAKEN;
+	if (!has_room(call))
+		return call->cancelled ? ANSWER_STOP : ANSWER_PAUSE;
+	if (!call->cancelled)
+		CALL_ASKER(call, on_bytes, bytes, len, call->arg);
+	if (call->cancelled)
+		return ANSWER_STOP;
+	if (sse_push(&answer->sse, bytes, len) == SSE_TOO_LONG) {
+		answer->incomprehensible = "one event of the stream is larger than 4 MiB";
+		return ANSWER_STOP;
+	}
+	if (answer->done)
+		call_arm(call);
+	return call->cancelled ? ANSWER_STOP : ANSWER_TAKEN;
+}
+
+/* ---- all kinds ------------------------------------------------------------------ */
+
+static bool is_event_stream(const char *type)
+{
+	static const char name[] = "text/event-stream";
+	size_t n = sizeof(name) - 1;
+
+	return type && !strncasecmp(type, name, n) && (!type[n] || strchr("; \t", type[n]));
+}
+
+static void tell_head(struct provider_call *call)
+{
+	struct provider_head head = {
+		.status = call->answer.status,
+		.sse = call->answer.kind == ANSWER_STREAM,
+		.content_type = call->answer.content_type,
+	};
+
+	call->told_head = true;
+	CALL_ASKER(call, on_head, &head, call->arg);
+}
+
+void answer_begin(struct provider_call *call, int status, const char *content_type)
+{
+	struct answer *answer = &call->answer;
+
+	answer->status = status;
+	answer->content_type = xstrdup(content_type ? content_type : "application/json");
+	if (status < 200 || status > 299) {
+		answer->kind = ANSWER_REFUSAL;
+	} else if (is_event_stream(content_type)) {
+		answer->kind = ANSWER_STREAM;
+		sse_init(&answer->sse, ANSWER_EVENT_MAX_BYTES, on_event, call);
+		tell_head(call);
+	} else {
+		answer->kind = ANSWER_DOCUMENT;
+	}
+}
+
+enum answer_step answer_bytes(struct provider_call *call, const char *bytes, size_t len)
+{
+	struct answer *answer = &call->answer;
+	size_t room;
+
+	switch (answer->kind) {
+	case ANSWER_STREAM:
+		return stream_bytes(call, bytes, len);
+	case ANSWER_DOCUMENT:
+		call_first_token(call);
+		if (len > ANSWER_DOCUMENT_MAX_BYTES - answer->body.len) {
+			answer->incomprehensible = "the answer is larger than 16 MiB";
+			return ANSWER_STOP;
+		}
+		buf_add(&answer->body, bytes, len);
+		return ANSWER_TAKEN;
+	case ANSWER_REFUSAL:
+		room = ANSWER_REFUSAL_MAX_BYTES - answer->body.len;
+		buf_add(&answer->body, bytes, len < room ? len : room);
+		return len <= room ? ANSWER_TAKEN : ANSWER_STOP;
+	case ANSWER_NONE:
+		break;
+	}
+	answer->incomprehensible = "a body without a head";
+	return ANSWER_STOP;
+}
+
+static enum ending stream_ending(
+	struct provider_call *call, enum ending transfer, const char **detail_r)
+{
+	struct answer *answer = &call->answer;
+
+	if (answer->error)
+		return END_STREAM_ERROR;
+	if (answer->done || (transfer == END_COMPLETE && answer->finished))
+		return END_COMPLETE;
+	if (transfer != END_COMPLETE)
+		return transfer;
+	*detail_r = "the provider's stream ended early";
+	return END_PROVIDER_RESET;
+}
+
+static enum ending document_ending(
+	struct provider_call *call, enum ending transfer, const char **detail_r)
+{
+	struct json_find found[USAGE_FINDS] = USAGE_PATHS;
+	struct buf *body = &call->answer.body;
+	struct json_fault fault;
+
+	if (transfer != END_COMPLETE)
+		return transfer;
+	buf_reserve(body, 0);
+	if (!json_scan(body->data, body->len, DEPTH_MAX, found, USAGE_FINDS, &fault)) {
+		*detail_r = json_fault_text(fault.code);
+		return END_PROVIDER_GARBAGE;
+	}
+	note_usage(call, body->data, found);
+	return END_COMPLETE;
+}
+
+enum ending answer_ending(struct provider_call *call, enum ending transfer, const char **detail_r)
+{
+	struct answer *answer = &call->answer;
+
+	if (answer->incomprehensible) {
+		*detail_r = answer->incomprehensible;
+		return END_PROVIDER_GARBAGE;
+	}
+	switch (answer->kind) {
+	case ANSWER_STREAM:
+		return stream_ending(call, transfer, detail_r);
+	case ANSWER_DOCUMENT:
+		return document_ending(call, transfer, detail_r);
+	case ANSWER_REFUSAL:
+		return answer->status == 401 || answer->status == 403 ? END_PROVIDER_AUTH
+								      : END_PROVIDER_STATUS;
+	case ANSWER_NONE:
+		break;
+	}
+	return transfer == END_COMPLETE ? END_PROVIDER_GARBAGE : transfer;
+}
+
+void answer_deliver(struct provider_call *call)
+{
+	struct answer *answer = &call->answer;
+
+	tell_head(call);
+	if (!call->cancelled)
+		CALL_ASKER(call, on_bytes, answer->body.data, answer->body.len, call->arg);
+}
+
+void answer_release(struct answer *answer)
+{
+	if (answer->kind == ANSWER_STREAM)
+		sse_release(&answer->sse);
+	buf_release(&answer->body);
+	free(answer->content_type);
+	answer->content_type = NULL;
+}

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * call.c - the life of a call: from its place in line to its end.
+ *
+ * Two things move a call: its transfer, and call_turn() at the end of a turn of the loop, which is
+ * asked for by call_later(). A call is freed in call_drop() and call_end() only, and
+ * these are never reached from inside libcurl or from a callback of the asker.
+ */
+#include "base/base.h"
+#include "worker/provider/room.h"
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "conf/conf.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+#include "worker/provider/transfer.h"
+
+/* After [DONE] the transfer should be over, too; it is cut when it is not by then. */
+#define AFTER_DONE_MS 1000
+
+static const char *const state_name[] = {
+#define X(state, name, next) [CALL_##state] = name,
+	CALL_STATES(X)
+#undef X
+};
+#define TO(state) (1u << CALL_##state)
+static const unsigned state_next[] = {
+#define X(state, name, next) [CALL_##state] = (next),
+	CALL_STATES(X)
+#undef X
+};
+#undef TO
+
+void call_to(struct provider_call *call, enum call_state state)
+{
+	BUG_ON(!(state_next[call->state] & 1u << state));
+	log_debug("provider", "[%s] %s: %s -> %s", call->request_id, call->provider->conf->name,
+		state_name[call->state], state_name[state]);
+	call->state = state;
+}
+
+/* ---- time ---------------------------------------------------------------------- */
+
+static uint64_t due_ms(const struct provider_call *call, uint64_t now)
+{
+	const struct conf_provider *conf = call->provider->conf;
+
+	switch (call->state) {
+	case CALL_IN_LINE:
+		return call->arrived_us / 1000 + conf->queue_timeout_ms;
+	case CALL_APPOINTED:
+		return call->appointment.at_ms;
+	case CALL_SENDING:
+		if (call->uploaded < call->body_len)
+			return call->progress_ms + conf->write_timeout_ms;
+		return call->progress_ms + conf->read_timeout_ms;
+	case CALL_ANSWERING:
+		if (call->answer.done)
+			return call->done_ms + AFTER_DONE_MS;
+		return (call->paused ? now : call->progress_ms) + conf->read_timeout_ms;
+	case CALL_NEW:
+	case CALL_DONE:
+		break;
+	}
+	BUG_ON("no time is due in this state");
+	return 0;
+}
+
+void call_arm(struct provider_call *call)
+{
+	uint64_t now = clock_ms(), due, wait;
+	struct timeval in;
+
+	if (call->answer.done && !call->done_ms)
+		call->done_ms = now;
+	due = due_ms(call, now);
+	/* A request that is being sent passes from one time-out to the other. */
+	if (call->state == CALL_SENDING && due > now + call->provider->conf->read_timeout_ms)
+		due = now + call->provider->conf->read_timeout_ms;
+	wait = due > now ? due - now : 0;
+	in = (struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) };
+	event_add(&call->timer, &in);
+}
+
+void call_progress(struct provider_call *call)
+{
+	call->progress_ms = clock_ms();
+}
+
+void call_first_token(struct provider_call *call)
+{
+	if (call->usage.first_token_us)
+		return;
+	call->usage.first_token_us = clock_us() - call->granted_us;
+	pstat_observe(call->provider->index, PSTAT_FIRST_BYTE, call->usage.first_token_us);
+}
+
+/* ---- the end ------------------------------------------------------------------- */
+
+/* Give back all that it holds; the provider loses its request before the permit goes on. */
+static void let_go(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+
+	if (call->kept)
+		pstat_observe(provider->index, PSTAT_DURATION, clock_us() - call->granted_us);
+	if (call->usage.known) {
+		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
+		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
+	}
+	transfer_stop(call);
+	event_del(&call->timer);
+	defer_cancel(&call->defer);
+	if (call->appointed)
+		window_return(
+			provider->all->shm, SHM_WINDOW_PROVIDER(provider->index), &call->appointment);
+	call->appointed = false;
+	gate_leave(provider->line, &call->ticket);
+	call_to(call, CALL_DONE);
+	provider->all->running--;
+}
+
+static void call_free(struct provider_call *call)
+{
+	answer_release(&call->answer);
+	free(call->url);
+	free(call->body);
+	free(call->request_id);
+	free(call->request_id_header);
+	free(call->traceparent_header);
+	free(call);
+}
+
+/* The asker gave it up. */
+static void call_drop(struct provider_call *call)
+{
+	pstat_add(call->provider->index,
+		call->ticket.state == TICKET_HELD ? PSTAT_CANCELLED_RUNNING : PSTAT_CANCELLED_QUEUED,
+		1);
+	log_debug("provider", "[%s] %s: cancelled", call->request_id, call->provider->conf->name);
+	let_go(call);
+	call_free(call);
+}
+
+static void count_end(struct provider_call *call, enum ending ending)
+{
+	unsigned p = call->provider->index;
+
+	if (ending == END_COMPLETE)
+		pstat_add(p, PSTAT_COMPLETED, 1);
+	else if (ending == END_QUEUE_TIMEOUT)
+		pstat_add(p, PSTAT_QUEUE_TIMEOUTS, 1);
+	else if (ending != END_RATE_LIMITED)
+		pstat_add(p, PSTAT_FAILED, 1);
+}
+
+/* One line for each failed call, and no flood of them. */
+static void log_end(struct provider_call *call, const struct provider_result *result)
+{
+	const struct ending_facts *facts = &ending_facts[result->ending];
+	struct log_rate *rate = &call->provider->all->failures[result->ending];
+	char more[48] = "";
+	uint64_t missed = 0;
+
+	if (!log_wanted(facts->level) || (facts->level != LOG_DEBUG && !log_rate_ok(rate, &missed)))
+		return;
+	if (missed)
+		snprintf(more, sizeof(more), " (%" PRIu64 " more like this)", missed);
+	log_line(facts->level, "provider", "[%s] %s: '%s': %s%s", call->request_id, facts->code,
+		call->provider->conf->name, result->message ? result->message : facts->text, more);
+}
+
+static void call_end(struct provider_call *call, struct provider_result *result)
+{
+	result->answered = call->told_head;
+	count_end(call, result->ending);
+	log_end(call, result);
+	let_go(call);
+	CALL_ASKER(call, on_end, result, call->arg);
+	call_free(call);
+}
+
+/* The ending's text, and why, if that is known. */
+static const char *explain(struct provider_call *call, enum ending ending, const char *detail)
+{
+	const char *text = ending_facts[ending].text;
+	char said[256];
+
+	if (ending == END_STREAM_ERROR && answer_error_text(&call->answer, said, sizeof(said)))
+		detail = said;
+	if (ending == END_PROVIDER_STATUS)
+		snprintf(call->message, sizeof(call->message), "%s: status %d", text,
+			call->answer.status);
+	else if (detail && *detail)
+		snprintf(call->message, sizeof(call->message), "%s: %s", text, detail);
+	else
+		return NULL;
+	return call->message;
+}
+
+/* A call that had a transfer ends; `transfer` is how that ended, detail (or NULL) tells more. */
+static void end_transfer(struct provider_call *call, enum ending transfer, const char *detail)
+{
+	struct answer *answer = &call->answer;
+	struct provider_result result = { .status = answer->status };
+
+	result.ending = answer_ending(call, transfer, &detail);
+	result.message = explain(call, result.ending, detail);
+	if (answer->kind == ANSWER_REFUSAL)
+		result.retry_after_ms = transfer_retry_after_ms(call->easy);
+	if (answer->kind == ANSWER_DOCUMENT && result.ending == END_COMPLETE)
+		answer_deliver(call);
+	if (call->cancelled) {
+		call_drop(call);
+		return;
+	}
+	if (answer->kind == ANSWER_REFUSAL || answer->error) {
+		result.body = answer->body.data ? answer->body.data : "";
+		result.body_len = answer->body.len;
+	}
+	call_end(call, &result);
+}
+
+/* ---- the way through line and window --------------------------------------------- */
+
+/* What a client is told to wait: a sane time, clients ignore others. */
+static uint64_t retry_after_ms(uint64_t guess_ms)
+{
+	return guess_ms < 1000 ? 1000 : guess_ms > 60000 ? 60000 : guess_ms;
+}
+
+static void tell_queued(struct provider_call *call)
+{
+	if (call->queued_told)
+		return;
+	call->queued_told = true;
+	CALL_ASKER(call, on_queued, call->arg);
+}
+
+static void send_now(struct provider_call *call)
+{
+	if (!call->usage.queue_wait_us) {
+		call->usage.queue_wait_us = clock_us() - call->arrived_us;
+		pstat_observe(
+			call->provider->index, PSTAT_QUEUE_WAIT, call->usage.queue_wait_us);
+	}
+	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
+	call_to(call, CALL_SENDING);
+	transfer_start(call);
+}
+
+static bool take_appointment(struct provider_call *call, uint64_t now_ms, uint64_t latest_ms)
+{
+	struct provider *provider = call->provider;
+
+	call->appointed = window_take(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index),
+		now_ms, latest_ms, &call->appointment);
+	return call->appointed;
+}
+
+/* It has a permit: when may it go? */
+static void appoint(struct provider_call *call)
+{
+	const struct conf_provider *conf = call->provider->conf;
+	uint64_t now = clock_ms();
+
+	if (!take_appointment(call, now, call->arrived_us / 1000 + conf->queue_timeout_ms)) {
+		struct provider_result result = {
+			.ending = END_RATE_LIMITED,
+			.limit = call->provider->rate_limit,
+			.retry_after_ms = retry_after_ms(
+				call->appointment.at_ms > now ? call->appointment.at_ms - now : 0),
+		};
+		call_end(call, &result);
+		return;
+	}
+	call_to(call, CALL_APPOINTED);
+	if (call->appointment.at_ms <= now) {
+		send_now(call);
+		return;
+	}
+	if (!call->window_waited)
+		pstat_add(call->provider->index, PSTAT_WINDOW_WAITS, 1);
+	call->window_waited = true;
+	call_arm(call);
+	tell_queued(call);
+}
+
+bool call_keep_appointment(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+	uint64_t now = clock_ms();
+
+	/*
+	 * libcurl sends it again when the connection that it reused turns out to be dead. The
+	 * provider may have seen the first one all the same, so this one counts as well.
+	 */
+	if (call->appointed || take_appointment(call, now, now)) {
+		call->appointed = false;
+		call->kept = window_keep(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index),
+			&call->appointment, now);
+		call->missed = !call->kept;
+	} else {
+		call->missed = true;
+	}
+	if (call->missed)
+		return false;
+	pstat_add(provider->index, PSTAT_ATTEMPTS, 1);
+	call->uploaded = 0;
+	call->progress_ms = now;
+	call_arm(call);
+	return true;
+}
+
+void call_transfer_done(struct provider_call *call, CURLcode code)
+{
+	if (call->cancelled) {
+		call_drop(call);
+	} else if (call->missed) {
+		call->missed = false;
+		transfer_stop(call);
+		event_del(&call->timer);
+		appoint(call);
+	} else {
+		end_transfer(call, transfer_ending(code),
+			*call->curl_error || code == CURLE_OK ? call->curl_error
+							      : curl_easy_strerror(code));
+	}
+}
+
+/* ---- events -------------------------------------------------------------------- */
+
+static void queue_timed_out(struct provider_call *call)
+{
+	struct provider_result result = {
+		.ending = END_QUEUE_TIMEOUT,
+		.limit = call->provider->permits_limit,
+	};
+	struct gate_reading line;
+
+	gate_read(call->provider->all->shm, SHM_GATE_PROVIDER(call->provider->index), &line);
+	result.retry_after_ms = retry_after_ms(line.interval_us * line.waiting / 1000);
+	call_end(call, &result);
+}
+
+/* Also comes when nothing is due yet: progress only notes the time, and does not set the timer. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct provider_call *call = arg;
+	uint64_t now = clock_ms();
+
+	if (call->cancelled)
+		return;
+	if (now < due_ms(call, now)) {
+		call_arm(call);
+		return;
+	}
+	switch (call->state) {
+	case CALL_IN_LINE:
+		if (call->ticket.state == TICKET_WAITING)
+			queue_timed_out(call);
+		break;
+	case CALL_APPOINTED:
+		send_now(call);
+		break;
+	case CALL_SENDING:
+		end_transfer(call,
+			call->uploaded < call->body_len ? END_WRITE_TIMEOUT : END_READ_TIMEOUT, NULL);
+		break;
+	case CALL_ANSWERING:
+		end_transfer(call, call->answer.done ? END_COMPLETE : END_READ_TIMEOUT, NULL);
+		break;
+	case CALL_NEW:
+	case CALL_DONE:
+		break;
+	}
+}
+
+static void go_on(struct provider_call *call)
+{
+	CURLcode code;
+
+	call->resuming = false;
+	call->paused = false;
+	call_progress(call);
+	code = curl_loop_resume(&call->provider->all->loop, call->easy);
+	if (code != CURLE_OK)
+		call_transfer_done(call, code);
+}
+
+/* Deferred: libcurl is not inside, nor is the asker being called. */
+static void call_turn(void *arg)
+{
+	struct provider_call *call = arg;
+
+	if (call->cancelled) {
+		call_drop(call);
+		return;
+	}
+	switch (call->state) {
+	case CALL_NEW:
+	case CALL_IN_LINE:
+		if (call->ticket.state == TICKET_HELD) {
+			call->granted_us = clock_us();
+			event_del(&call->timer);
+			appoint(call);
+		} else {
+			tell_queued(call);
+		}
+		break;
+	case CALL_ANSWERING:
+		if (call->resuming)
+			go_on(call);
+		break;
+	case CALL_APPOINTED:
+	case CALL_SENDING:
+	case CALL_DONE:
+		break;
+	}
+}
+
+void call_later(struct provider_call *call)
+{
+	defer_call(&call->defer, call_turn, call);
+}
+
+void call_granted(struct gate_ticket *ticket, void *arg)
+{
+	call_later(container_of(ticket, struct provider_call, ticket));
+}
+
+/* ---- provider.h ------------------------------------------------------------------ */
+
+static char *add_header(struct provider_call *call, unsigned at, const char *name, const char *value)
+{
+	char *line;
+
+	for (const char *c = value; *c; c++)
+		if ((unsigned char)*c < ' ')
+			return NULL; /* it would be a header of its own, or worse */
+	line = xasprintf("%s: %s", name, value);
+	call->own_headers[at] = (struct curl_slist){ line, call->headers };
+	call->headers = &call->own_headers[at];
+	return line;
+}
+
+static void take_request(struct provider_call *call, const struct provider_request *request)
+{
+	static char accept_stream[] = "Accept: text/event-stream",
+		    accept_document[] = "Accept: application/json";
+	const char *base_url = call->provider->conf->base_url;
+	size_t base_len = strlen(base_url);
+
+	while (base_len && base_url[base_len - 1] == '/')
+		base_len--;
+	call->url = xasprintf("%.*s%s", (int)base_len, base_url, request->path);
+	call->body = (char *)request->body;
+	call->body_len = request->body ? request->body_len : 0;
+	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
+	call->own_headers[0] = (struct curl_slist){
+		request->stream ? accept_stream : accept_document, call->provider->headers };
+	call->headers = &call->own_headers[0];
+	if (request->request_id)
+		call->request_id_header = add_header(call, 1, "X-Request-Id", request->request_id);
+	if (request->traceparent)
+		call->traceparent_header = add_header(call, 2, "traceparent", request->traceparent);
+}
+
+struct provider_call *call_start(struct providers *providers, const struct provider_request *request,
+	const struct provider_asker *asker, void *arg)
+{
+	struct provider_call *call = xcalloc(1, sizeof(*call));
+
+	BUG_ON(request->provider >= providers->count);
+	call->provider = &providers->provider[request->provider];
+	call->asker = asker;
+	call->arg = arg;
+	call->arrived_us = clock_us();
+	evtimer_assign(&call->timer, providers->base, on_timer, call);
+	take_request(call, request);
+	providers->running++;
+	pstat_add(call->provider->index, PSTAT_CALLS, 1);
+	if (!gate_arrive(call->provider->line, &call->ticket)) {
+		pstat_add(call->provider->index, PSTAT_QUEUED, 1);
+		call_to(call, CALL_IN_LINE);
+		call_arm(call);
+	}
+	call_later(call);
+	return call;
+}
+
+void call_cancel(struct provider_call *call)
+{
+	if (call->state == CALL_DONE || call->cancelled)
+		return;
+	call->cancelled = true;
+	if (call->calling || curl_loop_inside(&call->provider->all->loop))
+		call_later(call);
+	else
+		call_drop(call);
+}
+
+void call_resume(struct provider_call *call)
+{
+	if (!call->paused || call->cancelled)
+		return;
+	call->resuming = true;
+	call_later(call);
+}
+
+bool call_at_boundary(const struct provider_call *call)
+{
+	switch (call->answer.kind) {
+	case ANSWER_STREAM:
+		return call->answer.done || sse_at_boundary(&call->answer.sse);
+	case ANSWER_DOCUMENT:
+		return !call->told_head;
+	default:
+		return true;
+	}
+}
+
+uint64_t call_position(const struct provider_call *call, uint64_t *expected_ms_r)
+{
+	const struct provider *provider = call->provider;
+	struct gate_reading line;
+	uint64_t position, now;
+
+	*expected_ms_r = 0;
+	if (call->state == CALL_APPOINTED) {
+		now = clock_ms();
+		*expected_ms_r = call->appointment.at_ms > now ? call->appointment.at_ms - now : 0;
+		return 1;
+	}
+	if (call->ticket.state != TICKET_WAITING)
+		return 0;
+	position = gate_position(provider->line, &call->ticket);
+	gate_read(provider->all->shm, SHM_GATE_PROVIDER(provider->index), &line);
+	*expected_ms_r = line.interval_us * position / 1000;
+	return position;
+}
+
+const struct provider_usage *call_usage(const struct provider_call *call)
+{
+	return &call->usage;
+}

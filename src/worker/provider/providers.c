@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* providers.c - the providers of a worker: lines, headers, routing. */
+#include "base/base.h"
+#include "worker/provider/room.h"
+
+#include "base/bug.h"
+#include "conf/conf.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+#include "worker/provider/transfer.h"
+
+static void open_provider(struct providers *all, unsigned index)
+{
+	struct provider *p = &all->provider[index];
+
+	*p = (struct provider){ .all = all, .index = index, .conf = &all->conf->providers[index] };
+	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(index), call_granted, p);
+	p->headers = transfer_headers(p->conf->key);
+	p->permits_limit =
+		xasprintf("llm.providers.%s.http_client.concurrent_requests", p->conf->name);
+	p->rate_limit =
+		xasprintf("llm.providers.%s.http_client.requests_per_minute", p->conf->name);
+}
+
+static void close_provider(struct provider *p)
+{
+	gate_line_close(p->line);
+	curl_slist_free_all(p->headers);
+	free(p->permits_limit);
+	free(p->rate_limit);
+}
+
+/*
+ * How many connections libcurl keeps: never fewer than may be busy, since it counts those too and would
+ * throw warm ones away.
+ */
+static long pool_size(const struct conf *conf)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < conf->nproviders; i++)
+		n += conf->providers[i].concurrent_requests + conf->providers[i].max_keepalive;
+	return n < INT32_MAX ? (long)n : INT32_MAX;
+}
+
+struct providers *providers_open(struct event_base *base, const struct conf *conf, struct shm *shm)
+{
+	struct providers *all =
+		xcalloc(1, sizeof(*all) + conf->nproviders * sizeof(all->provider[0]));
+
+	all->base = base;
+	all->conf = conf;
+	all->shm = shm;
+	all->count = conf->nproviders;
+	curl_loop_open(&all->loop, base, pool_size(conf), transfer_done);
+	for (unsigned i = 0; i < all->count; i++)
+		open_provider(all, i);
+	return all;
+}
+
+void providers_close(struct providers *all)
+{
+	BUG_ON(all->running);
+	curl_loop_close(&all->loop);
+	for (unsigned i = 0; i < all->count; i++)
+		close_provider(&all->provider[i]);
+	free(all);
+}
+
+void providers_poll(struct providers *all)
+{
+	for (unsigned i = 0; i < all->count; i++)
+		gate_poll(all->provider[i].line);
+}
+
+unsigned providers_running(const struct providers *all)
+{
+	return all->running;
+}
+
+const char *provider_name(const struct providers *all, unsigned provider)
+{
+	BUG_ON(provider >= all->count);
+	return all->provider[provider].conf->name;
+}
+
+void provider_count_idle(struct provider *p)
+{
+	unsigned idle = p->sockets > p->transfers ? p->sockets - p->transfers : 0;
+
+	pstat_add(p->index, PSTAT_SOCKETS_IDLE, (int64_t)idle - (int64_t)p->idle);
+	p->idle = idle;
+}
+
+/* ---- routing ---------------------------------------------------------------------- */
+
+static bool same(const char *text, const char *bytes, size_t len)
+{
+	return strlen(text) == len && !memcmp(text, bytes, len);
+}
+
+static bool serves(const struct conf_provider *conf, const char *model, size_t len)
+{
+	if (same(conf->model, model, len))
+		return true;
+	for (size_t i = 0; i < conf->models.count; i++)
+		if (same(conf->models.text[i], model, len))
+			return true;
+	return false;
+}
+
+/* The configured provider before the first slash, or count. */
+static unsigned named(const struct providers *all, const char *model, size_t len)
+{
+	const char *slash = len ? memchr(model, '/', len) : NULL;
+	unsigned i = slash ? 0 : all->count;
+
+	while (i < all->count && !same(all->provider[i].conf->name, model, (size_t)(slash - model)))
+		i++;
+	return i;
+}
+
+unsigned providers_route(const struct providers *all, const char *model, size_t len,
+	const char **model_r, size_t *len_r)
+{
+	unsigned chosen = named(all, model, len), active = all->conf->active_provider;
+
+	if (chosen < all->count) {
+		size_t skip = strlen(all->provider[chosen].conf->name) + 1;
+
+		model += skip;
+		len -= skip;
+	} else {
+		chosen = active;
+		/* The active one first: it wins where several serve the same model. */
+		if (len && !serves(all->provider[active].conf, model, len))
+			for (unsigned i = 0; i < all->count && chosen == active; i++)
+				if (serves(all->provider[i].conf, model, len))
+					chosen = i;
+	}
+	*model_r = len ? model : all->provider[chosen].conf->model;
+	*len_r = len ? len : strlen(*model_r);
+	return chosen;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * room.h - what the files of this room share: the providers, a call, and the doors
+ * of its state machine (call.c).
+ */
+#ifndef WORKER_PROVIDER_ROOM_H
+#define WORKER_PROVIDER_ROOM_H
+
+#include "base/base.h"
+#include "base/defer.h"
+#include "base/log.h"
+#include "shm/gate.h"
+#include "shm/window.h"
+#include "worker/provider/answer.h"
+#include "worker/provider/curl_loop.h"
+#include "worker/provider/provider.h"
+
+struct conf_provider;
+
+struct provider {
+	struct providers *all;
+	unsigned index;
+	const struct conf_provider *conf;
+	struct gate_line *line;
+	struct curl_slist *headers; /* of all requests; the API key is in it */
+	char *permits_limit;	    /* configuration paths, for errors */
+	char *rate_limit;
+	/* For the gauges: sockets open, transfers running, and what we called idle. */
+	unsigned sockets, transfers, idle;
+};
+
+struct providers {
+	struct event_base *base;
+	const struct conf *conf;
+	struct shm *shm;
+	struct curl_loop loop;
+	unsigned running;
+	struct log_rate failures[END_COUNT];
+	unsigned count;
+	struct provider provider[];
+};
+
+/* Sockets or transfers changed: set the gauge of idle ones. */
+void provider_count_idle(struct provider *provider);
+
+/*
+ * The states of a call, and where each may go.
+ *
+ *	NEW	 call_start() was called; the rest comes at the end of the turn
+ *	IN_LINE	 waits for a permit
+ *	APPOINTED has a permit and a time at which it may be sent
+ *	SENDING	 has a transfer; no head of an answer yet
+ *	ANSWERING the head came
+ *	DONE	 holds nothing any more
+ */
+#define CALL_STATES(X)                                                                          \
+	X(NEW, "new", TO(IN_LINE) | TO(APPOINTED) | TO(DONE))                                   \
+	X(IN_LINE, "in line", TO(APPOINTED) | TO(DONE))                                         \
+	X(APPOINTED, "appointed", TO(SENDING) | TO(DONE))                                       \
+	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(DONE))                         \
+	X(ANSWERING, "answering", TO(DONE))                                                     \
+	X(DONE, "done", 0)
+
+enum call_state {
+#define X(state, name, next) CALL_##state,
+	CALL_STATES(X)
+#undef X
+};
+
+struct provider_call {
+	struct provider *provider;
+	enum call_state state;
+	const struct provider_asker *asker;
+	void *arg;
+
+	/* the request */
+	char *url;
+	char *body;
+	size_t body_len;
+	char *request_id;
+	char *traceparent_header, *request_id_header;
+	struct curl_slist own_headers[3]; /* in front of the provider's */
+	struct curl_slist *headers;
+
+	/* what it holds */
+	struct gate_ticket ticket;
+	struct appointment appointment;
+	bool appointed; /* the appointment is neither kept nor given back */
+	bool kept;	/* a request has gone out under it */
+	bool missed;	/* it came too late for its appointment: take another */
+	CURL *easy;
+
+	struct answer answer;
+	bool told_head; /* on_head() was called */
+	bool paused;
+	uint64_t uploaded;    /* bytes of the body that the provider took */
+	uint64_t progress_ms; /* when it last took or sent a byte */
+	uint64_t done_ms;     /* when [DONE] came */
+
+	struct event timer;
+	struct defer defer; /* call_turn() */
+	unsigned calling;   /* the asker is being called */
+	bool cancelled;	    /* and that will be carried out soon */
+	bool resuming;
+	bool queued_told;
+	bool window_waited;
+
+	uint64_t arrived_us;
+	uint64_t granted_us;
+	struct provider_usage usage;
+	char curl_error[CURL_ERROR_SIZE];
+	char message[512];
+};
+
+/* ---- call.c, for transfer.c, answer.c and providers.c ---- */
+
+/* Legal moves only. */
+void call_to(struct provider_call *call, enum call_state state);
+/* Do what is due at the end of the turn. */
+void call_later(struct provider_call *call);
+/* gate_granted_fn */
+void call_granted(struct gate_ticket *ticket, void *arg);
+/* The connection stands, the request would go out now. False: it must not. */
+bool call_keep_appointment(struct provider_call *call);
+/* The provider took or sent a byte. */
+void call_progress(struct provider_call *call);
+/* When the timer of this state is due; set it. */
+void call_arm(struct provider_call *call);
+/* The first event or body byte came. */
+void call_first_token(struct provider_call *call);
+/* The transfer ended by itself. */
+void call_transfer_done(struct provider_call *call, CURLcode code);
+
+/*
+ * Call the asker, if it wants to be called. Meanwhile the call cannot go away: a
+ * cancel is carried out later.
+ */
+#define CALL_ASKER(call, callback, ...)                                                         \
+	do {                                                                                    \
+		(call)->calling++;                                                              \
+		if ((call)->asker->callback)                                                    \
+			(call)->asker->callback((call), __VA_ARGS__);                           \
+		(call)->calling--;                                                              \
+	} while (0)
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * transfer.h - one attempt: an easy handle, its options and its callbacks.
+ */
+#ifndef WORKER_PROVIDER_TRANSFER_H
+#define WORKER_PROVIDER_TRANSFER_H
+
+#include "base/base.h"
+#include "shm/endings.h"
+
+#include <curl/curl.h>
+
+struct provider;
+struct provider_call;
+
+/* The headers that all requests to a provider have; the key is in them: never log them. */
+struct curl_slist *transfer_headers(const char *key);
+/* The call's request goes out: a fresh handle into the multi. */
+void transfer_start(struct provider_call *call);
+/* Takes the handle out of the multi and frees it; harmless if there is none. */
+void transfer_stop(struct provider_call *call);
+/* curl_loop_done_fn: hands over to call_transfer_done(). */
+void transfer_done(CURL *easy, CURLcode code);
+/* What libcurl's verdict means (curl_endings.def). */
+enum ending transfer_ending(CURLcode code);
+/* Retry-After or retry-after-ms of the answer; 0 if there is none. */
+uint64_t transfer_retry_after_ms(CURL *easy);
+
+#endif
