@@ -64,14 +64,15 @@ void conf_print_limits(const struct conf *conf, FILE *out)
 	for (unsigned i = 0; i < conf->nproviders; i++) {
 		const struct conf_provider *p = &conf->providers[i];
 		char rate[32] = "no limit";
+		char *name = xasprintf("%s%s", p->name, i == conf->active_provider ? " *" : "");
 
 		if (p->requests_per_minute)
 			snprintf(rate, sizeof(rate), "%" PRIu64, p->requests_per_minute);
-		fprintf(out, "%-*s%s  %8" PRIu64 "  %10s  %8s  %8s  %8s  %-4s %s\n",
-			width - (i == conf->active_provider ? 2 : 0), p->name,
-			i == conf->active_provider ? " *" : "", p->concurrent_requests, rate,
-			ms_text(&a, p->queue_timeout_ms), ms_text(&b, p->connect_timeout_ms),
-			ms_text(&c, p->read_timeout_ms), *p->key ? "yes" : "no", p->base_url);
+		fprintf(out, "%-*s  %8" PRIu64 "  %10s  %8s  %8s  %8s  %-4s %s\n", width, name,
+			p->concurrent_requests, rate, ms_text(&a, p->queue_timeout_ms),
+			ms_text(&b, p->connect_timeout_ms), ms_text(&c, p->read_timeout_ms),
+			*p->key ? "yes" : "no", p->base_url);
+		free(name);
 	}
 	fputs("* serves requests whose model names no provider (llm.active)\n", out);
 	buf_release(&a);

@@ -32,7 +32,7 @@ void nearest_begin(struct nearest *n, const char *wanted)
 {
 	n->wanted = wanted;
 	n->best[0] = '\0';
-	n->distance = 2 + strlen(wanted) / 4; /* further than this is another word */
+	n->distance = 2 + strlen(wanted) / 6; /* this far away, it is another word */
 }
 
 void nearest_offer(struct nearest *n, const char *name, size_t len)

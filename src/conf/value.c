@@ -232,6 +232,14 @@ static char *wrong_plain(const struct option *option, const char *text, bool pla
 	return wrong;
 }
 
+/* YAML itself takes "30s" and "info" for texts, quoted or not; only numbers and true change by it. */
+static bool is_text_in_yaml(const struct option *option, const char *text)
+{
+	size_t len = strlen(text);
+
+	return option->type != OPTION_BOOL && len && text[len - 1] >= 'A';
+}
+
 bool value_parse(const struct option *option, const char *text, bool plain, void *object,
 	char **wrong_r)
 {
@@ -252,6 +260,7 @@ bool value_parse(const struct option *option, const char *text, bool plain, void
 		*(char **)field = copy;
 		return true;
 	}
+	plain = plain || is_text_in_yaml(option, text);
 	v = plain_parse(option, text, plain ? field : (void *)&scratch);
 	if (v == FITS && plain)
 		return true;

@@ -12,7 +12,7 @@
 
 /*
  * Put the value that text stands for into the option's field of object. plain:
- * not in quotes; numbers and words must be. The default of a list ("") is the
+ * not in quotes; numbers, true and false must be. The default of a list ("") is the
  * empty list; its elements go through value_add_text. False: nothing was
  * changed and *wrong_r says "what is wrong; what would be right" (caller frees).
  */

@@ -1,0 +1,973 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* conf: values, errors and their places, defaults by name, keys, warnings, dump, sample and
+ * manual. */
+#include "base/base.h"
+#include "base/buf.h"
+#include "conf/check.h"
+#include "conf/load.h"
+#include "conf/nearest.h"
+#include "conf/text.h"
+#include "unit.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define PROVIDER_ONLY "llm: {providers: {p: {base_url: \"http://h/v1\"}}}\n"
+/* One option of the provider p, in line 6. */
+#define IN_PROVIDER(row)                                                                       \
+	"llm:\n  providers:\n    p:\n      base_url: http://h/v1\n      http_client:\n       " \
+	" " row "\n"
+#define IN_UVICORN(row)                                                                        \
+	PROVIDER_ONLY "chat:\n  websocket:\n    concurrency:\n      uvicorn:\n        " row "\n"
+
+static struct conf_texts errors;
+
+static struct conf *load(const char *text)
+{
+	conf_texts_release(&errors);
+	return conf_load_bytes("f.yaml", text, strlen(text), &errors);
+}
+
+/* The configuration of a text that must be good. */
+static struct conf *good(const char *text)
+{
+	struct conf *conf = load(text);
+
+	ck_assert_msg(
+		conf != NULL, "%s\nin:\n%s", errors.count ? errors.text[0] : "no error", text);
+	ck_assert_uint_eq(errors.count, 0);
+	return conf;
+}
+
+/* A text that has this one error, which begins so. */
+static void one_error(const char *text, const char *want)
+{
+	struct conf *conf = load(text);
+
+	ck_assert_msg(conf == NULL, "no error, but wanted: %s\nin:\n%s", want, text);
+	ck_assert_msg(errors.count == 1 && strncmp(errors.text[0], want, strlen(want)) == 0,
+		"wanted: %s\ngot %zu: %s\nin:\n%s", want, errors.count, errors.text[0], text);
+	ck_assert_msg(strchr(errors.text[0], ';') != NULL,
+		"does not say what would be right: %s", errors.text[0]);
+	conf_texts_release(&errors);
+}
+
+/* How many of the warnings hold this. */
+static unsigned warned(const struct conf *conf, const char *what)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < conf->warnings.count; i++)
+		n += strstr(conf->warnings.text[i], what) != NULL;
+	return n;
+}
+
+static char *dump(const struct conf *conf)
+{
+	char *text;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	conf_dump(conf, out);
+	fclose(out);
+	return text;
+}
+
+static char *file_text(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	struct buf text = BUF_INIT;
+	size_t n;
+
+	ck_assert_msg(file != NULL, "%s: run this from the top of the tree", path);
+	do {
+		n = fread(buf_reserve(&text, 4096), 1, 4096, file);
+		text.len += n;
+	} while (n);
+	buf_add(&text, "", 0);
+	fclose(file);
+	return text.data;
+}
+
+START_TEST(defaults)
+{
+	struct conf *conf = good(PROVIDER_ONLY);
+	cpu_set_t set;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(set), &set), 0);
+	ck_assert_str_eq(conf->path, "f.yaml");
+	ck_assert_str_eq(conf->host, "127.0.0.1");
+	ck_assert_uint_eq(conf->port, 8000);
+	ck_assert_uint_eq(conf->max_connections, 100);
+	ck_assert_uint_eq(conf->connection_queue_size, 500);
+	ck_assert_uint_eq(conf->backlog, 2048);
+	ck_assert_uint_eq(conf->workers, CPU_COUNT(&set) > 64 ? 64 : (uint64_t)CPU_COUNT(&set));
+	ck_assert_uint_eq(conf->keepalive_timeout_ms, 5000);
+	ck_assert_uint_eq(conf->max_message_size_bytes, 1 << 20);
+	ck_assert(conf->streaming_enabled && !conf->access_log);
+	ck_assert_uint_eq(conf->log_level, LOG_INFO);
+	ck_assert_uint_eq(conf->log_format, LOG_CONSOLE);
+	ck_assert_str_eq(conf->active, "p");
+	ck_assert_uint_eq(conf->nproviders, 1);
+	ck_assert_uint_eq(conf->providers[0].concurrent_requests, 25);
+	ck_assert_double_eq(conf->providers[0].backoff_factor, 0.5);
+	ck_assert_str_eq(conf->providers[0].key, "");
+	ck_assert_str_eq(conf->providers[0].api_key_env, "P_API_KEY");
+	ck_assert_uint_eq(conf->allowed_origins.count, 0);
+	conf_free(conf);
+	conf_free(NULL);
+}
+END_TEST
+
+START_TEST(an_empty_file_lacks_only_a_provider)
+{
+	static const char *const empty[] = { "", "\n", "# nothing\n", "---\n", "~\n", "chat:\n",
+		"chat: {websocket: {concurrency: {uvicorn: }}}\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
+		one_error(empty[i],
+			"f.yaml: llm.providers: names no provider; give at least one");
+	one_error("llm:\n  providers:\n", "f.yaml:2:3: llm.providers: names no provider");
+	conf_free(good("llm:\n  providers:\n    openai:\n"));
+}
+END_TEST
+
+static uint64_t read_timeout(const char *text)
+{
+	char *yaml = xasprintf(IN_PROVIDER("read_timeout: %s"), text);
+	struct conf *conf = good(yaml);
+	uint64_t ms = conf->providers[0].read_timeout_ms;
+
+	free(yaml);
+	conf_free(conf);
+	return ms;
+}
+
+static uint64_t max_body(const char *text)
+{
+	char *yaml = xasprintf(IN_UVICORN("max_body_size: %s"), text);
+	struct conf *conf = good(yaml);
+	uint64_t bytes = conf->max_body_bytes;
+
+	free(yaml);
+	conf_free(conf);
+	return bytes;
+}
+
+START_TEST(times_and_sizes)
+{
+	ck_assert_uint_eq(read_timeout("5"), 5000);
+	ck_assert_uint_eq(read_timeout("0.5"), 500);
+	ck_assert_uint_eq(read_timeout("30.0"), 30000);
+	ck_assert_uint_eq(read_timeout("0.001"), 1);
+	ck_assert_uint_eq(read_timeout("250ms"), 250);
+	ck_assert_uint_eq(read_timeout("'1.5s'"), 1500);
+	ck_assert_uint_eq(read_timeout("2m"), 120000);
+	ck_assert_uint_eq(read_timeout("24h"), 86400000);
+	ck_assert_uint_eq(max_body("1024"), 1024);
+	ck_assert_uint_eq(max_body("1024B"), 1024);
+	ck_assert_uint_eq(max_body("64KiB"), 65536);
+	ck_assert_uint_eq(max_body("64k"), 65536);
+	ck_assert_uint_eq(max_body("64K"), 65536);
+	ck_assert_uint_eq(max_body("1.5MiB"), 3 << 19);
+	ck_assert_uint_eq(max_body("256M"), 256 << 20);
+}
+END_TEST
+
+START_TEST(words)
+{
+	static const char *const yes[] = { "true", "True", "yes", "on", "ON" };
+	static const char *const no[] = { "false", "no", "off" };
+	struct conf *conf;
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes) + ARRAY_SIZE(no); i++) {
+		bool want = i < ARRAY_SIZE(yes);
+		char *yaml = xasprintf(
+			IN_UVICORN("access_log: %s"), want ? yes[i] : no[i - ARRAY_SIZE(yes)]);
+
+		conf = good(yaml);
+		ck_assert_int_eq(conf->access_log, want);
+		conf_free(conf);
+		free(yaml);
+	}
+	conf = good(PROVIDER_ONLY "logging: {level: debug, format: \"json\"}\n");
+	ck_assert_uint_eq(conf->log_level, LOG_DEBUG);
+	ck_assert_uint_eq(conf->log_format, LOG_JSON);
+	conf_free(conf);
+	one_error(PROVIDER_ONLY "logging: {level: loud}\n",
+		"f.yaml:2:18: logging.level: 'loud' is not a level; give error, warning, info "
+		"or debug");
+}
+END_TEST
+
+START_TEST(numbers_are_strict)
+{
+	static const char *const bad[] = { "0x10", "010", "1_000", "1e2", "+5", "5.0", "5 5",
+		"5s", "five", "many", "[5]", "{a: 1}", ".5", "5.", "\"5\"", "'5'",
+		"|\n          5", "0o7", "\"auto\\0\"", ".inf", ".nan", "\xef\xbc\x95", "-x",
+		"'-5'", "-5", "0", "65", "18446744073709551616", "18446744073709551617",
+		"99999999999999999999999999999999999" };
+	char *yaml;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		yaml = xasprintf(IN_UVICORN("workers: %s"), bad[i]);
+		one_error(yaml, "f.yaml:6:18: chat.websocket.concurrency.uvicorn.workers: ");
+		free(yaml);
+	}
+	one_error(IN_UVICORN("workers: 30s"),
+		"f.yaml:6:18: chat.websocket.concurrency.uvicorn.workers: '30s' is not a whole "
+		"number; "
+		"give auto or a whole number, 1 to 64");
+	one_error(IN_UVICORN("backlog: \"100\""),
+		"f.yaml:6:18: chat.websocket.concurrency.uvicorn.backlog: "
+		"'100' is a text in quotes; drop the quotes");
+	one_error(IN_UVICORN("access_log: \"on\""),
+		"f.yaml:6:21: chat.websocket.concurrency.uvicorn.access_log: "
+		"'on' is a text in quotes; drop the quotes");
+	one_error(IN_UVICORN("backlog: -1"),
+		"f.yaml:6:18: chat.websocket.concurrency.uvicorn.backlog: "
+		"'-1' is out of range; give a whole number, 1 to 65535");
+}
+END_TEST
+
+START_TEST(times_sizes_and_reals_are_strict)
+{
+	static const char *const times[] = { "1e999", "0.0001", "5 s", "5d", "5S", "1.s", "inf",
+		"0", "25h", "-1", "ms", "1h30m", "'5'", "0.1234567890" };
+	static const char *const sizes[] = { "1KB", "1kb", "1 KiB", "1.5", "0.3k", "1MiBs",
+		"1T", "257MiB", "99999999999999999G", "1023" };
+	static const char *const reals[] = { "1e999", "nan", ".5", "5.", "-0.5", "3600.1",
+		"0x1p3", "'0.5'", "0.5s", "1,5" };
+	char *yaml;
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		yaml = xasprintf(IN_PROVIDER("read_timeout: %s"), times[i]);
+		one_error(yaml, "f.yaml:6:23: llm.providers.p.http_client.read_timeout: ");
+		free(yaml);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		yaml = xasprintf(IN_UVICORN("max_body_size: %s"), sizes[i]);
+		one_error(yaml,
+			"f.yaml:6:24: chat.websocket.concurrency.uvicorn.max_body_size: ");
+		free(yaml);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(reals); i++) {
+		yaml = xasprintf(IN_PROVIDER("backoff_factor: %s"), reals[i]);
+		one_error(yaml, "f.yaml:6:25: llm.providers.p.http_client.backoff_factor: ");
+		free(yaml);
+	}
+	one_error(IN_PROVIDER("backoff_factor: 3601"),
+		"f.yaml:6:25: llm.providers.p.http_client.backoff_factor: "
+		"'3601' is out of range; give a number such as 0.5, 0 to 3600");
+}
+END_TEST
+
+START_TEST(kinds_and_missing_values)
+{
+	one_error(IN_UVICORN("backlog:"),
+		"f.yaml:6:9: chat.websocket.concurrency.uvicorn.backlog: "
+		"has no value; give one, or drop the line");
+	one_error(IN_UVICORN("backlog: ~"),
+		"f.yaml:6:9: chat.websocket.concurrency.uvicorn.backlog: has no value");
+	one_error(IN_UVICORN("backlog: null"),
+		"f.yaml:6:9: chat.websocket.concurrency.uvicorn.backlog: has no value");
+	one_error(PROVIDER_ONLY "run_dir:\n", "f.yaml:2:1: run_dir: has no value");
+	one_error(PROVIDER_ONLY "chat: {websocket: {allowed_origins: }}\n",
+		"f.yaml:2:20: chat.websocket.allowed_origins: has no value");
+	one_error(PROVIDER_ONLY "chat: {websocket: {allowed_origins: a}}\n",
+		"f.yaml:2:37: chat.websocket.allowed_origins: is a single value; give a list "
+		"such as [a, b]");
+	one_error(PROVIDER_ONLY "chat: {websocket: {allowed_origins: [\"*\", [x]]}}\n",
+		"f.yaml:2:43: chat.websocket.allowed_origins: has a list for an element; give "
+		"texts");
+	one_error(PROVIDER_ONLY "chat: {websocket: {allowed_origins: [\"*\", ~]}}\n",
+		"f.yaml:2:43: chat.websocket.allowed_origins: has no value");
+	one_error(
+		PROVIDER_ONLY "run_dir: [a]\n", "f.yaml:2:10: run_dir: is a list; give a text");
+	one_error(PROVIDER_ONLY "chat: 5\n",
+		"f.yaml:2:7: chat: is a single value; give a section");
+	one_error(PROVIDER_ONLY "chat: [a]\n", "f.yaml:2:7: chat: is a list; give a section");
+	one_error("llm: {providers: [a]}\n",
+		"f.yaml:1:18: llm.providers: is a list; give a section");
+	one_error("hello\n", "f.yaml:1:1: the file is a single value; give sections");
+	one_error("- a\n", "f.yaml:1:1: the file is a list; give sections");
+	one_error(PROVIDER_ONLY "run_dir: \"/a\\0b\"\n",
+		"f.yaml:2:10: run_dir: holds a NUL character");
+	one_error(PROVIDER_ONLY "[a, b]: 1\n", "f.yaml:2:1: has a key that is not a text");
+	one_error(PROVIDER_ONLY "\"chat\\0\": 1\n", "f.yaml:2:1: has a key that is not a text");
+}
+END_TEST
+
+START_TEST(unknown_keys)
+{
+	one_error(PROVIDER_ONLY
+		"chat:\n  websocket:\n    concurrency:\n      max_conections: 5\n",
+		"f.yaml:5:7: chat.websocket.concurrency.max_conections: unknown key; nearest: "
+		"max_connections");
+	one_error(PROVIDER_ONLY "logign: {}\n",
+		"f.yaml:2:1: logign: unknown key; nearest: logging");
+	one_error(PROVIDER_ONLY "zebra: {}\n", "f.yaml:2:1: zebra: unknown key; known here: "
+					       "chat, clients, llm, logging, run_dir");
+	one_error("llm: {provider: {}, providers: {openai: {}}}\n",
+		"f.yaml:1:7: llm.provider: unknown key; nearest: providers");
+	one_error(IN_UVICORN("max_header_siz: 5"),
+		"f.yaml:6:9: chat.websocket.concurrency.uvicorn.max_header_siz: unknown key; "
+		"nearest: max_header_size");
+	one_error(PROVIDER_ONLY "uvicorn: {}\n", "f.yaml:2:1: uvicorn: unknown key here; its "
+						 "place is chat.websocket.concurrency.uvicorn");
+	one_error("llm: {providers: {openai: {read_timeout: 5}}}\n",
+		"f.yaml:1:28: llm.providers.openai.read_timeout: "
+		"unknown key here; its place is llm.providers.<name>.http_client.read_timeout");
+	one_error(PROVIDER_ONLY "chat.websocket.port: 5\n",
+		"f.yaml:2:1: chat.websocket.port: unknown key; known here:");
+	one_error(PROVIDER_ONLY "\"\": 5\n", "f.yaml:2:1: : unknown key; known here:");
+}
+END_TEST
+
+START_TEST(nearest_counts_edits)
+{
+	static const struct {
+		const char *wanted, *known, *best;
+	} rows[] = {
+		{ "prot", "port", "port" },
+		{ "port", "port", "port" },
+		{ "max_conections", "max_connections", "max_connections" },
+		{ "x", "port", "" },
+		{ "a", "b", "" },
+		{ "backlof", "backlog", "backlog" },
+		{ "", "port", "" },
+		{ "read_timeout", "write_timeout", "" },
+		{ "host", "port", "" },
+	};
+	char huge[NAME_MAX_BYTES + 2];
+	struct nearest near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		nearest_begin(&near, rows[i].wanted);
+		nearest_offer(&near, rows[i].known, strlen(rows[i].known));
+		ck_assert_str_eq(near.best, rows[i].best);
+	}
+	memset(huge, 'a', sizeof(huge) - 1);
+	huge[sizeof(huge) - 1] = '\0';
+	nearest_begin(&near, huge);
+	nearest_offer(&near, huge, strlen(huge));
+	ck_assert_str_eq(near.best, "");
+}
+END_TEST
+
+START_TEST(duplicates_and_second_names)
+{
+	struct conf *conf = good(PROVIDER_ONLY
+		"chat: {websocket: {concurrency: {server: {max_header_size: 5000, "
+		"max_request_line_size: 600, h11_max_incomplete_event_size: 700}}}}\n");
+
+	ck_assert_uint_eq(conf->max_header_bytes, 5000);
+	ck_assert_uint_eq(conf->max_request_line_bytes, 600);
+	ck_assert_uint_eq(conf->max_incomplete_event_bytes, 700);
+	conf_free(conf);
+	one_error(PROVIDER_ONLY "chat: {websocket: {port: 1, port: 2}}\n",
+		"f.yaml:2:29: chat.websocket.port: is given twice; the first is port in line "
+		"2");
+	one_error(PROVIDER_ONLY "chat: {}\nchat: {}\n",
+		"f.yaml:3:1: chat: is given twice; the first is chat in line 2");
+	one_error(PROVIDER_ONLY "chat: {websocket: {concurrency: {uvicorn: {}, server: {}}}}\n",
+		"f.yaml:2:47: chat.websocket.concurrency.server: is given twice; the first is "
+		"uvicorn in line 2");
+	one_error(IN_UVICORN("max_header_size: 5000\n        h11_max_header_size: 5000"),
+		"f.yaml:7:9: chat.websocket.concurrency.uvicorn.h11_max_header_size: is given "
+		"twice; the first is max_header_size in line 6");
+	one_error("llm: {providers: {openai: {}, openai: {}}}\n",
+		"f.yaml:1:31: llm.providers.openai: is given twice; the first is in line 1");
+}
+END_TEST
+
+START_TEST(yaml_that_is_refused)
+{
+	char *deep = xmalloc(20001);
+
+	one_error(
+		"llm: &a {}\n", "f.yaml:1:6: anchors and aliases (& and *) are not used here");
+	one_error("llm: *a\n", "f.yaml:1:6: anchors and aliases (& and *) are not used here");
+	one_error("chat: {websocket: {host: *}}\n",
+		"f.yaml:1:26: a value cannot begin with *; put it in quotes");
+	one_error("llm: !!map {}\n", "f.yaml:1:6: tags (!) are not used here");
+	one_error("llm: {active: !secret x}\n", "f.yaml:1:15: tags (!) are not used here");
+	one_error(PROVIDER_ONLY "---\nllm: {}\n",
+		"f.yaml:2:1: a second document; one file holds one");
+	one_error("chat:\n\twebsocket: {}\n", "f.yaml:2:1: a tab cannot indent; use spaces");
+	one_error("chat:\n  a\xc3\xa4\xff: 1\n",
+		"f.yaml:2:5: invalid leading UTF-8 octet; save the file as plain UTF-8");
+	one_error("chat: {}\na\x01: 1\n",
+		"f.yaml:2:2: control characters are not allowed; save the file");
+	one_error("chat: {\n",
+		"f.yaml:2:1: did not find expected node content while parsing a flow node;");
+	one_error("chat:\n  a: 1\n b: 2\n",
+		"f.yaml:3:2: did not find expected key while parsing a block mapping");
+	one_error("chat: \"abc\n", "f.yaml:2:1: found unexpected end of stream while scanning "
+				   "a quoted scalar (which began in line 1);");
+	memset(deep, '[', 20000);
+	deep[20000] = '\0';
+	one_error(deep, "f.yaml:1:17: nested too deep; no option is");
+	free(deep);
+}
+END_TEST
+
+START_TEST(size_limit_and_error_limit)
+{
+	struct buf text = BUF_INIT;
+
+	while (text.len <= 262144)
+		buf_adds(&text, "# a comment that fills the file\n");
+	one_error(text.data, "f.yaml: is larger than 256 KiB; no configuration is");
+	buf_clear(&text);
+	for (int i = 0; i < 2000; i++)
+		buf_addf(&text, "zebra%d: 1\n", i);
+	ck_assert_ptr_null(load(text.data));
+	ck_assert_uint_eq(errors.count, 101);
+	ck_assert_str_eq(errors.text[100], "f.yaml: 100 errors; looked no further");
+	conf_texts_release(&errors);
+	buf_release(&text);
+}
+END_TEST
+
+START_TEST(all_errors_in_the_order_of_the_file)
+{
+	static const char *const want[] = {
+		"f.yaml:3:11: chat.websocket.port: '70000' is out of range",
+		"f.yaml:4:5: chat.websocket.hots: unknown key; nearest: host",
+		"f.yaml:5:15: chat.websocket.endpoint: '/metrics' is a path",
+		"f.yaml:7:11: llm.active: 'opnai' is no provider; nearest: openai",
+		"f.yaml:10:14: llm.providers.openai.model: NOT_THERE is not set",
+		"f.yaml:11:5: llm.providers.other.base_url: is missing;",
+	};
+
+	unsetenv("NOT_THERE");
+	ck_assert_ptr_null(load(
+		"chat:\n  websocket:\n    port: 70000\n    hots: a\n    endpoint: /metrics\n"
+		"llm:\n  active: opnai\n  providers:\n    openai:\n      model: ${NOT_THERE}\n "
+		"   other:\n"));
+	ck_assert_uint_eq(errors.count, ARRAY_SIZE(want));
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+		ck_assert_msg(strncmp(errors.text[i], want[i], strlen(want[i])) == 0, "%s",
+			errors.text[i]);
+	conf_texts_release(&errors);
+}
+END_TEST
+
+START_TEST(environment_in_texts)
+{
+	struct conf *conf;
+
+	setenv("CONF_A", "alpha", 1);
+	setenv("CONF_EMPTY", "", 1);
+	setenv("CONF_LATIN", "\xe4", 1);
+	unsetenv("CONF_NONE");
+	conf = good("llm: {providers: {openai: {model: \"${CONF_A}-$$x-$5-${CONF_EMPTY}$\", "
+		    "models: [\"${CONF_A}\"], "
+		    "api_key: \"${CONF_A}\"}}}\n");
+	ck_assert_str_eq(conf->providers[0].model, "alpha-$x-$5-$");
+	ck_assert_str_eq(conf->providers[0].models.text[0], "alpha");
+	ck_assert_str_eq(conf->providers[0].key, "alpha");
+	conf_free(conf);
+	one_error(PROVIDER_ONLY "run_dir: /a/${CONF_NONE}\n",
+		"f.yaml:2:10: run_dir: CONF_NONE is not set in the environment; set it, or "
+		"write $$");
+	one_error(PROVIDER_ONLY "run_dir: /a/${CONF_A\n",
+		"f.yaml:2:10: run_dir: ${ without its }; write ${NAME}");
+	one_error(PROVIDER_ONLY "run_dir: /a/${}\n",
+		"f.yaml:2:10: run_dir: ${...} does not name a variable; write");
+	one_error(PROVIDER_ONLY "run_dir: /a/${A B}\n",
+		"f.yaml:2:10: run_dir: ${...} does not name a variable; write");
+	one_error(PROVIDER_ONLY "run_dir: /a/${CONF_LATIN}\n",
+		"f.yaml:2:10: run_dir: CONF_LATIN in the environment is not UTF-8;");
+	one_error(PROVIDER_ONLY "chat: {websocket: {port: \"${CONF_A}\"}}\n",
+		"f.yaml:2:26: chat.websocket.port: '${CONF_A}' is not a whole number;");
+}
+END_TEST
+
+START_TEST(base_urls)
+{
+	static const char *const bad[] = { "ftp://h", "h/v1", "http://", "http:///v1",
+		"http://u@h/", "http://u:p@h", "http://h?x=1", "http://h/#f", "http://h:0/",
+		"http://h:70000", "http://h:/", "http://h:8x/", "http://a b/", "http://[::1",
+		"http://[]/", "http://h/\xc3\xa4", "http://h/a b", "http://h\\@x/", "//h/v1" };
+	struct conf *conf = good(
+		"llm: {providers: {openai: , groq: {}, openrouter: {}, a: {base_url: "
+		"'http://h/v1//'}, "
+		"b: {base_url: 'HTTPS://[::1]:8443'}, groq2: {base_url: https://x.y/}}}\n");
+
+	ck_assert_str_eq(conf->providers[0].base_url, "https://api.openai.com/v1");
+	ck_assert_str_eq(conf->providers[1].base_url, "https://api.groq.com/openai/v1");
+	ck_assert_str_eq(conf->providers[2].base_url, "https://openrouter.ai/api/v1");
+	ck_assert_str_eq(conf->providers[3].base_url, "http://h/v1");
+	ck_assert_str_eq(conf->providers[4].base_url, "HTTPS://[::1]:8443");
+	ck_assert_str_eq(conf->providers[5].base_url, "https://x.y");
+	conf_free(conf);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *yaml = xasprintf("llm: {providers: {a: {base_url: '%s'}}}\n", bad[i]);
+
+		one_error(yaml, "f.yaml:1:33: llm.providers.a.base_url: ");
+		free(yaml);
+	}
+	one_error("llm: {providers: {a: {}}}\n", "f.yaml:1:19: llm.providers.a.base_url: is "
+						 "missing; only openai, groq and openrouter");
+	ck_assert_ptr_null(load("llm: {providers: {a: {base_url: 'http://u:hunter2@h'}}}\n"));
+	ck_assert_ptr_null(strstr(errors.text[0], "hunter2"));
+	conf_texts_release(&errors);
+}
+END_TEST
+
+/* A file with this content and mode; its name. */
+static char *key_file(const char *text, mode_t mode)
+{
+	char *path = xstrdup("/tmp/headgate-test-conf-XXXXXX");
+	int fd = mkstemp(path);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ck_assert_int_eq(fchmod(fd, mode), 0);
+	close(fd);
+	return path;
+}
+
+static struct conf *load_key_file(const char *path, const char *more)
+{
+	char *yaml =
+		xasprintf("llm: {providers: {openai: {api_key_file: '%s'%s}}}\n", path, more);
+	struct conf *conf = load(yaml);
+
+	free(yaml);
+	return conf;
+}
+
+START_TEST(keys_from_files)
+{
+	char *path = key_file("  sk-file \r\nsecond line\n", 0600),
+	     *open_path = key_file("sk-open", 0644);
+	char *empty_path = key_file("\nsk-late\n", 0600);
+	struct conf *conf;
+
+	setenv("OPENAI_API_KEY", "sk-env", 1);
+	conf = load_key_file(path, "");
+	ck_assert_ptr_nonnull(conf);
+	ck_assert_str_eq(conf->providers[0].key, "sk-file");
+	ck_assert_uint_eq(warned(conf, "everybody"), 0);
+	conf_free(conf);
+	conf = load_key_file(open_path, "");
+	ck_assert_ptr_nonnull(conf);
+	ck_assert_str_eq(conf->providers[0].key, "sk-open");
+	ck_assert_uint_eq(warned(conf, "everybody on this machine may read it; chmod o-r"), 1);
+	conf_free(conf);
+	ck_assert_ptr_null(load_key_file(path, ", api_key: sk-literal"));
+	ck_assert_uint_eq(errors.count, 1);
+	ck_assert_ptr_nonnull(
+		strstr(errors.text[0], "is given beside api_key; keep one of them"));
+	conf_texts_release(&errors);
+	ck_assert_ptr_null(load_key_file(empty_path, ""));
+	ck_assert_ptr_nonnull(strstr(errors.text[0], "has nothing on its first line"));
+	conf_texts_release(&errors);
+	unlink(path);
+	ck_assert_ptr_null(load_key_file(path, ""));
+	ck_assert_uint_eq(errors.count, 1);
+	ck_assert_ptr_nonnull(strstr(errors.text[0], "No such file or directory"));
+	conf_texts_release(&errors);
+	ck_assert_ptr_null(load_key_file("/dev/null", ""));
+	ck_assert_ptr_nonnull(strstr(errors.text[0], "not a regular file"));
+	conf_texts_release(&errors);
+	unlink(open_path);
+	unlink(empty_path);
+	free(path);
+	free(open_path);
+	free(empty_path);
+}
+END_TEST
+
+START_TEST(keys_from_text_and_environment)
+{
+	struct conf *conf;
+
+	setenv("OPENAI_API_KEY", "sk-env\n", 1);
+	setenv("MY_OWN", "sk-own", 1);
+	setenv("A_B_API_KEY", "sk-ab", 1);
+	unsetenv("GROQ_API_KEY");
+	unsetenv("LOCAL_API_KEY");
+	conf = good("llm: {providers: {openai: {api_key: sk-literal}, openrouter: "
+		    "{api_key_env: MY_OWN}, groq: {}, "
+		    "a-B: {base_url: 'http://h'}, local: {base_url: 'http://h'}}}\n");
+	ck_assert_str_eq(conf->providers[0].key, "sk-literal");
+	ck_assert_str_eq(conf->providers[1].key, "sk-own");
+	ck_assert_str_eq(conf->providers[2].key, "");
+	ck_assert_str_eq(conf->providers[3].key, "sk-ab");
+	ck_assert_str_eq(conf->providers[4].key, "");
+	ck_assert_uint_eq(
+		warned(conf, "GROQ_API_KEY is not set: requests to groq go out without a key"),
+		1);
+	ck_assert_uint_eq(warned(conf, "without a key"), 1);
+	conf_free(conf);
+	conf = good("llm: {providers: {openai: {}}}\n");
+	ck_assert_str_eq(conf->providers[0].key, "sk-env");
+	conf_free(conf);
+	ck_assert_ptr_null(load("llm: {providers: {openai: {api_key_env: sk-hunter2}, groq: "
+				"{api_key: \"a\\nhunter2\"}}}\n"));
+	ck_assert_uint_eq(errors.count, 2);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_ptr_null(strstr(errors.text[i], "hunter2"));
+	conf_texts_release(&errors);
+}
+END_TEST
+
+START_TEST(provider_names_and_number)
+{
+	struct buf text = BUF_INIT;
+	struct conf *conf;
+
+	buf_adds(&text, "llm:\n  providers:\n");
+	for (int i = 0; i < 32; i++)
+		buf_addf(&text, "    p%d: {base_url: 'http://h'}\n", i);
+	conf = good(text.data);
+	ck_assert_uint_eq(conf->nproviders, 32);
+	ck_assert_str_eq(conf->active, "p0");
+	conf_free(conf);
+	buf_adds(&text, "    p32: {base_url: 'http://h'}\n");
+	one_error(text.data,
+		"f.yaml:35:5: llm.providers.p32: is one provider too many; 32 are possible");
+	buf_release(&text);
+	one_error("llm: {providers: {a b: {}}}\n",
+		"f.yaml:1:19: llm.providers.a b: is no name for a provider; use");
+	one_error("llm: {providers: {a.b: {}}}\n",
+		"f.yaml:1:19: llm.providers.a.b: is no name for a provider; use");
+	one_error("llm: {providers: {'': {}}}\n",
+		"f.yaml:1:19: llm.providers.: is no name for a provider; use");
+	one_error("llm: {providers: {a2345678901234567890123456789012345678901: {}}}\n",
+		"f.yaml:1:19: llm.providers.a2345678901234567890123456789012345678901: is no "
+		"name");
+	conf_free(good("llm: {providers: {a234567890123456789012345678901234567890: {base_url: "
+		       "'http://h'}}}\n"));
+	conf = good("llm: {active: groq, providers: {openai: {}, groq: {}}}\n");
+	ck_assert_uint_eq(conf->active_provider, 1);
+	conf_free(conf);
+	one_error("llm: {active: zebra, providers: {openai: {}}}\n",
+		"f.yaml:1:15: llm.active: 'zebra' is no provider; give one of");
+}
+END_TEST
+
+START_TEST(a_model_of_two_providers)
+{
+	struct conf *conf =
+		good("llm: {providers: {a: {base_url: 'http://h', model: m, models: [m, n]}, "
+		     "b: {base_url: 'http://h', model: n, models: [n, o]}}}\n");
+
+	ck_assert_uint_eq(
+		warned(conf,
+			"llm.providers.b.model: 'n' is a model of a too; a gets its requests"),
+		1);
+	ck_assert_uint_eq(conf->warnings.count,
+		1 + warned(conf, "by the kernel") + warned(conf, "open files"));
+	conf_free(conf);
+}
+END_TEST
+
+START_TEST(hosts_endpoints_origins)
+{
+	static const char *const endpoints[] = { "ws", "\"\"", "/", "/v1",
+		"/v1/chat/completions", "/health", "/health/live", "/metrics", "/status",
+		"/a?b", "\"/a b\"", "\"/a\\nb\"" };
+	static const char *const origins[] = { "example.com", "https://", "https://a/",
+		"https://a/b", "https://a:b", "null", "https://a?x", "://a", "https://*.a.com",
+		"1a://b" };
+	struct conf *conf =
+		good(PROVIDER_ONLY "clients: {allow_anonymous: true}\nchat: {websocket: {host: "
+				   "\"*\", endpoint: /v1chat, "
+				   "allowed_origins: [\"*\", \"HTTPS://A.com:8443\", "
+				   "\"http://[::1]:80\", chrome-extension://abc]}}\n");
+	char *yaml;
+
+	ck_assert_str_eq(conf->host, "*");
+	ck_assert_str_eq(conf->allowed_origins.text[1], "https://a.com:8443");
+	conf_free(conf);
+	conf = good(PROVIDER_ONLY "chat: {websocket: {host: localhost}}\n");
+	ck_assert_str_eq(conf->host, "127.0.0.1");
+	conf_free(conf);
+	conf_free(good(PROVIDER_ONLY "chat: {websocket: {host: \"::1\"}}\n"));
+	conf_free(good(PROVIDER_ONLY "chat: {websocket: {host: 127.8.8.8}}\n"));
+	one_error(PROVIDER_ONLY "chat: {websocket: {host: example.com}}\n",
+		"f.yaml:2:26: chat.websocket.host: 'example.com' is not an address; give");
+	one_error(PROVIDER_ONLY "chat: {websocket: {host: 0.0.0.0}}\n",
+		"f.yaml:2:26: chat.websocket.host: '0.0.0.0' can be reached from other "
+		"machines");
+	one_error(PROVIDER_ONLY "chat: {websocket: {host: \"*\"}}\n",
+		"f.yaml:2:26: chat.websocket.host: '*' can be reached");
+	one_error(PROVIDER_ONLY "chat: {websocket: {host: \"::\"}}\n",
+		"f.yaml:2:26: chat.websocket.host: '::' can be reached");
+	for (size_t i = 0; i < ARRAY_SIZE(endpoints); i++) {
+		yaml = xasprintf(
+			PROVIDER_ONLY "chat: {websocket: {endpoint: %s}}\n", endpoints[i]);
+		one_error(yaml, "f.yaml:2:30: chat.websocket.endpoint: ");
+		free(yaml);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(origins); i++) {
+		yaml = xasprintf(PROVIDER_ONLY "chat: {websocket: {allowed_origins: ['%s']}}\n",
+			origins[i]);
+		one_error(yaml, "f.yaml:2:37: chat.websocket.allowed_origins: ");
+		free(yaml);
+	}
+}
+END_TEST
+
+START_TEST(run_directory)
+{
+	struct conf *conf = good(PROVIDER_ONLY "run_dir: /a/b\n");
+	char *segment = conf_segment_path(conf);
+
+	ck_assert_str_eq(segment, "/a/b/segment");
+	free(segment);
+	conf_free(conf);
+	conf = good(PROVIDER_ONLY);
+	ck_assert_int_eq(*conf->run_dir, '/');
+	if (geteuid() == 0)
+		ck_assert_str_eq(conf->run_dir, "/run/headgate");
+	conf_free(conf);
+	one_error(PROVIDER_ONLY "run_dir: a/b\n",
+		"f.yaml:2:10: run_dir: 'a/b' is not absolute; begin it with /");
+	one_error(PROVIDER_ONLY "logging: {file: \"a\\nb\"}\n",
+		"f.yaml:2:17: logging.file: 'a\\x0ab' holds a control character");
+}
+END_TEST
+
+START_TEST(warnings_of_sections_and_options_without_effect)
+{
+	struct conf *conf =
+		good("mcp: {servers: [1, 2]}\nchat_store: x\nchat: {service: {repository: {a: "
+		     "1}}, websocket: "
+		     "{concurrency: {connection_queue_size: 7}}}\nllm: {providers: {a: "
+		     "{base_url: 'http://h', http_client: "
+		     "{max_retries: 1, read_timeout: 5}}, b: {base_url: 'http://h', "
+		     "http_client: {max_retries: 1, max_connections: 9}}}}\n");
+
+	ck_assert_uint_eq(warned(conf, "f.yaml:1:1: mcp: has no meaning here; ignored"), 1);
+	ck_assert_uint_eq(
+		warned(conf, "f.yaml:2:1: chat_store: has no meaning here; ignored"), 1);
+	ck_assert_uint_eq(
+		warned(conf,
+			"f.yaml:3:18: chat.service.repository: has no meaning here; ignored"),
+		1);
+	ck_assert_uint_eq(
+		warned(conf, "f.yaml: not built yet and without effect: connection_queue_size, "
+			     "http_client.max_connections, http_client.max_retries"),
+		1);
+	ck_assert_uint_eq(warned(conf, "without effect"), 1);
+	conf_free(conf);
+	conf = good(PROVIDER_ONLY);
+	ck_assert_uint_eq(warned(conf, "without effect"), 0);
+	conf_free(conf);
+}
+END_TEST
+
+START_TEST(warnings_of_limits)
+{
+	struct conf *conf = good(IN_UVICORN("backlog: 499"));
+	struct rlimit limit = { 200, 200 };
+	FILE *file = fopen("/proc/sys/net/core/somaxconn", "r");
+	unsigned most = 0;
+	char *yaml;
+
+	ck_assert_uint_eq(
+		warned(conf, "uvicorn.backlog: 499 is below connection_queue_size, 500"), 1);
+	conf_free(conf);
+	conf = good(IN_UVICORN("backlog: 500"));
+	ck_assert_uint_eq(warned(conf, "is below connection_queue_size"), 0);
+	conf_free(conf);
+	if (file && fscanf(file, "%u", &most) == 1 && most < 65535) {
+		yaml = xasprintf(IN_UVICORN("backlog: %u"), most + 1);
+		conf = good(yaml);
+		ck_assert_uint_eq(warned(conf, "net.core.somaxconn"), 1);
+		conf_free(conf);
+		free(yaml);
+		yaml = xasprintf(IN_UVICORN("backlog: %u"), most);
+		conf = good(yaml);
+		ck_assert_uint_eq(warned(conf, "net.core.somaxconn"), 0);
+		conf_free(conf);
+		free(yaml);
+	}
+	if (file)
+		fclose(file);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit),
+		0); /* Check runs each test in its own process */
+	conf = good(PROVIDER_ONLY);
+	ck_assert_uint_eq(
+		warned(conf,
+			"may need 225 open files in one process, and the hard limit is 200"),
+		1);
+	conf_free(conf);
+	conf = good(PROVIDER_ONLY "chat: {websocket: {concurrency: {max_connections: 87}}}\n");
+	ck_assert_uint_eq(warned(conf, "open files"), 0);
+	conf_free(conf);
+}
+END_TEST
+
+/* The same text without its comments. */
+static char *without_comments(const char *text)
+{
+	struct buf out = BUF_INIT;
+
+	while (*text) {
+		size_t line = strcspn(text, "\n");
+		const char *hash = memmem(text, line, "  # ", 4);
+
+		buf_add(&out, text, hash ? (size_t)(hash - text) : line);
+		buf_adds(&out, "\n");
+		text += line + (text[line] == '\n');
+	}
+	return out.data;
+}
+
+START_TEST(the_dump_loads_again)
+{
+	struct conf *conf =
+		good("clients: {allow_anonymous: on}\nchat: {websocket: {host: 0.0.0.0, "
+		     "allowed_origins: [\"*\"], port: 0, max_message_size: 1025, "
+		     "concurrency: {server: {keepalive_timeout: 0.25}}}, service: "
+		     "{system_prompt: \"a $${B} \\\"c\\\" \\\\ \\n\\t"
+		     "\\x01\\u2028\\uFEFF\\U0001F600\"}}\nllm: {active: b, providers: {openai: "
+		     "{api_key: sk-hunter2, models: [a, 'b, c']}, "
+		     "b: {base_url: 'http://h', http_client: {backoff_factor: 0.123, "
+		     "max_keepalive: 0}}}}\nlogging: {level: debug, format: json, file: /x}\n");
+	char *first = dump(conf), *second, *bare_first, *bare_second;
+	struct conf *again = good(first);
+
+	ck_assert_ptr_null(strstr(first, "hunter2"));
+	ck_assert_ptr_nonnull(strstr(first, "\n      # api_key: ***  # f.yaml:3\n"));
+	ck_assert_ptr_nonnull(strstr(first, "\n    host: \"0.0.0.0\"  # f.yaml:2\n"));
+	ck_assert_ptr_nonnull(strstr(first, "\n    endpoint: \"/ws/chat\"  # default\n"));
+	ck_assert_str_eq(again->system_prompt, conf->system_prompt);
+	ck_assert_str_eq(again->system_prompt,
+		"a ${B} \"c\" \\ \n\t\x01\xe2\x80\xa8\xef\xbb\xbf\xf0\x9f\x98\x80");
+	ck_assert_str_eq(again->providers[0].models.text[1], "b, c");
+	ck_assert_double_eq(again->providers[1].backoff_factor, 0.123);
+	ck_assert_uint_eq(again->keepalive_timeout_ms, 250);
+	ck_assert_uint_eq(again->max_message_size_bytes, 1025);
+	ck_assert_uint_eq(again->active_provider, 1);
+	second = dump(again);
+	bare_first = without_comments(first);
+	bare_second = without_comments(second);
+	ck_assert_str_eq(bare_first, bare_second);
+	free(first);
+	free(second);
+	free(bare_first);
+	free(bare_second);
+	conf_free(conf);
+	conf_free(again);
+}
+END_TEST
+
+START_TEST(limits_are_printed)
+{
+	struct conf *conf =
+		good("llm: {active: groq, providers: {openai: {api_key: sk-hunter2}, groq: "
+		     "{http_client: {requests_per_minute: 0}}}}\n");
+	char *text;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	conf_print_limits(conf, out);
+	fclose(out);
+	ck_assert_ptr_nonnull(strstr(text, "100 at once over all workers"));
+	ck_assert_ptr_nonnull(strstr(text, "groq *"));
+	ck_assert_ptr_nonnull(strstr(text, "no limit"));
+	ck_assert_ptr_nonnull(strstr(text, "https://api.openai.com/v1"));
+	ck_assert_ptr_null(strstr(text, "hunter2"));
+	free(text);
+	conf_free(conf);
+}
+END_TEST
+
+START_TEST(files)
+{
+	struct conf *conf;
+
+	ck_assert_ptr_null(conf_load("/nonexistent/headgate.yaml", &errors));
+	ck_assert_uint_eq(errors.count, 1);
+	ck_assert_str_eq(errors.text[0], "/nonexistent/headgate.yaml: cannot be read: No such "
+					 "file or directory; name a file with -c FILE");
+	conf_texts_release(&errors);
+	ck_assert_ptr_null(conf_load("/", &errors));
+	ck_assert_str_eq(
+		errors.text[0], "/: cannot be read: Is a directory; name a file with -c FILE");
+	conf_texts_release(&errors);
+	ck_assert_ptr_null(conf_load("/dev/zero", &errors));
+	ck_assert_str_eq(
+		errors.text[0], "/dev/zero: is larger than 256 KiB; no configuration is");
+	conf_texts_release(&errors);
+	conf = conf_load("etc/headgate.yaml", &errors);
+	ck_assert_ptr_nonnull(conf);
+	ck_assert_str_eq(conf->path, "etc/headgate.yaml");
+	ck_assert_str_eq(conf->active, "sim");
+	ck_assert_str_eq(conf->providers[0].base_url, "http://127.0.0.1:8001/v1");
+	ck_assert_str_eq(conf->providers[0].model, "sim-1");
+	ck_assert_str_eq(conf->providers[1].name, "openai");
+	ck_assert_str_eq(conf->providers[1].model, "gpt-4o-mini");
+	conf_free(conf);
+}
+END_TEST
+
+/* "#name:" or "name:" at the start of a line of text. */
+static bool names_option(const char *text, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; text; text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL) {
+		const char *key = text + strspn(text, " ");
+
+		key += *key == '#';
+		if (strncmp(key, name, n) == 0 && key[n] == ':')
+			return true;
+	}
+	return false;
+}
+
+START_TEST(the_sample_names_every_option)
+{
+	char *text = file_text("etc/headgate.yaml");
+
+	for (size_t i = 0; i < options_global.count; i++)
+		ck_assert_msg(names_option(text, option_leaf(&options_global.row[i])),
+			"etc/headgate.yaml lacks %s", options_global.row[i].path);
+	for (size_t i = 0; i < options_provider.count; i++)
+		ck_assert_msg(names_option(text, option_leaf(&options_provider.row[i])),
+			"etc/headgate.yaml lacks a provider's %s",
+			options_provider.row[i].path);
+	free(text);
+}
+END_TEST
+
+START_TEST(the_manual_has_every_option)
+{
+	char *manual = file_text("man/headgate.yaml.5"), *text;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	conf_print_mdoc(out);
+	fclose(out);
+	ck_assert_uint_gt(len, 1000);
+	ck_assert_msg(strstr(manual, text) != NULL,
+		"man/headgate.yaml.5 is out of date; put the output of headgate "
+		"--print=options-mdoc into it");
+	free(text);
+	free(manual);
+}
+END_TEST
+
+int main(void)
+{
+	UNIT_RUN("conf", defaults, an_empty_file_lacks_only_a_provider, times_and_sizes, words,
+		numbers_are_strict, times_sizes_and_reals_are_strict, kinds_and_missing_values,
+		unknown_keys, nearest_counts_edits, duplicates_and_second_names,
+		yaml_that_is_refused, size_limit_and_error_limit,
+		all_errors_in_the_order_of_the_file, environment_in_texts, base_urls,
+		keys_from_files, keys_from_text_and_environment, provider_names_and_number,
+		a_model_of_two_providers, hosts_endpoints_origins, run_directory,
+		warnings_of_sections_and_options_without_effect, warnings_of_limits,
+		the_dump_loads_again, limits_are_printed, files, the_sample_names_every_option,
+		the_manual_has_every_option);
+}
