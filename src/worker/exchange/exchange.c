@@ -52,7 +52,8 @@ void exchange_respond(struct exchange *x, int status, const struct exchange_head
 		return;
 	BUG_ON(x->state != EXCHANGE_ASKED);
 	x->status = status;
-	x->sent_bytes += len;
+	if (strcmp(x->request.method, "HEAD"))
+		x->sent_bytes += len;
 	end_with(x, ending_of_status(status));
 	x->port->respond(x, status, h, n, body, len);
 }

@@ -33,13 +33,13 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
 
-	if (what & BEV_EVENT_EOF) {
+	/* a deferred callback may carry several events in one */
+	if (what & BEV_EVENT_EOF)
 		c->eof = true;
-	} else if (what & BEV_EVENT_TIMEOUT) {
-		c->lost = c->stalled = true;
-	} else if (what & BEV_EVENT_ERROR) {
+	if (what & BEV_EVENT_TIMEOUT)
+		c->stalled = true;
+	if (what & (BEV_EVENT_TIMEOUT | BEV_EVENT_ERROR) || !(what & BEV_EVENT_READING))
 		c->lost = true;
-	}
 	conn_settle_later(c);
 }
 
@@ -110,7 +110,6 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp)
 	name_peer(c, evhtp->saddr);
 	bufferevent_getcb(c->bev, &http->evhtp_read, &http->evhtp_write, &event, &arg);
 	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
-	bufferevent_setwatermark(c->bev, EV_READ, 0, http->input_max);
 	bufferevent_setwatermark(c->bev, EV_WRITE, http->conf->stream_buffer_bytes / 2, 0);
 	bufferevent_set_timeouts(c->bev, NULL, http->stall_timeout);
 	evhtp_connection_set_hook(evhtp, evhtp_hook_on_connection_fini,
@@ -131,7 +130,7 @@ void conn_take_over(struct conn *c)
 	c->evhtp = NULL;
 	evhtp_connection_free(evhtp);
 	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
-	if (!c->eof)
+	if (!c->eof && !c->departure)
 		bufferevent_enable(c->bev, EV_READ);
 }
 
@@ -236,18 +235,25 @@ static bool step(struct conn *c)
 	return false;
 }
 
-/* While the input is full nobody reads, so nobody would notice the client's departure. */
-static void watch_departure(struct conn *c)
+/*
+ * Who sends more than we take is not read until we take it; and as nobody would then notice his departure,
+ * that is watched for. (Not by a high watermark: while it is reached, libevent 2.1.12 calls the read
+ * callback again and again.)
+ */
+static void bound_input(struct conn *c)
 {
 	bool full = !c->eof &&
 		    evbuffer_get_length(bufferevent_get_input(c->bev)) >= c->http->input_max;
 
 	if (full && !c->departure) {
+		bufferevent_disable(c->bev, EV_READ);
 		c->departure = event_new(c->http->base, c->fd, EV_CLOSED, on_departure, c);
 		event_add(c->departure, NULL);
 	} else if (!full && c->departure) {
 		event_free(c->departure);
 		c->departure = NULL;
+		c->departed = false;
+		bufferevent_enable(c->bev, EV_READ);
 	}
 }
 
@@ -264,7 +270,7 @@ static void settle(void *arg)
 	if (c->phase == CONN_DEAD)
 		conn_free(c);
 	else
-		watch_departure(c);
+		bound_input(c);
 }
 
 void conn_settle_later(struct conn *c)

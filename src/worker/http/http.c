@@ -41,7 +41,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
 	const struct timeval pause = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
 	static struct log_rate rate;
-	struct http *http = arg;
+	struct http *http = ((evhtp_t *)arg)->arg; /* the listener is libevhtp's */
 	uint64_t missed;
 	int error = errno;
 
@@ -152,7 +152,7 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	set_sizes_and_times(http);
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->feed = bufferevent_socket_new(base, -1, 0);
-	http->htp = evhtp_new(base, NULL);
+	http->htp = evhtp_new(base, http);
 	BUG_ON(!http->accept_again || !http->feed || !http->htp);
 	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
 	http->htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
