@@ -5,7 +5,14 @@
  * A window of limit N has N slots, each one word: when it was last promised to
  * somebody. Two sends by one slot are at least W ms apart, so N slots never send
  * more than N times within W ms, whatever else happens: that is the whole proof,
- * and every change of a word below keeps to it. All the rest is order and economy:
+ * and every change of a word below keeps to it.
+ *
+ * Nobody is punctual to the millisecond (timers, a connection to open first), and the
+ * slot's next time may be promised already when it is used. So promises of one slot are
+ * W + S apart, and one may be kept up to S late (S is W / 100, bounded): still at least W lies
+ * between two sends. Only who comes later than that has to ask whether the slot is still his.
+ *
+ * All the rest is order and economy:
  *
  * - The cursor goes round the slots, so whoever asks gets the one that is free
  *   first. It is a hint: a slot whose round is the cursor's was taken already, and
@@ -32,7 +39,9 @@
 #define WINDOW_ROUND ((1ull << 22) - 1)
 
 #define HINT_TRIES 32	 /* how many hints one who has to wait looks at */
-#define MOVED_SHARE 1000 /* later than W / this: out of the ring's order */
+#define LATE_SHARE 100	 /* S = W / this, */
+#define LATE_MIN_MS 100	 /* but at least this much, */
+#define LATE_MOST 10	 /* and at most W / this */
 
 struct ring {
 	struct shm_window *shared;
@@ -40,6 +49,7 @@ struct ring {
 	_Atomic uint32_t *hint;
 	uint32_t limit;
 	uint64_t window_ms;
+	uint64_t late_ms; /* how late an appointment may be kept: S above */
 };
 
 /* False: this window is no limit. */
@@ -52,6 +62,9 @@ static bool ring_of(const struct shm *shm, unsigned window, struct ring *r)
 	r->hint = shm_at(shm, shared->hints_at);
 	r->limit = atomic_load(&shared->limit);
 	r->window_ms = shared->window_ms;
+	r->late_ms = r->window_ms / LATE_SHARE > LATE_MIN_MS ? r->window_ms / LATE_SHARE : LATE_MIN_MS;
+	if (r->late_ms > r->window_ms / LATE_MOST)
+		r->late_ms = r->window_ms / LATE_MOST;
 	return r->limit != 0;
 }
 
@@ -76,12 +89,12 @@ static uint64_t ready_ms(const struct ring *r, uint64_t word)
 {
 	if (!word || (word & WINDOW_FREE))
 		return word & WINDOW_TIME;
-	return (word & WINDOW_TIME) + r->window_ms;
+	return (word & WINDOW_TIME) + r->window_ms + r->late_ms;
 }
 
 static uint64_t moved_flag(const struct ring *r, uint64_t due_ms, uint64_t at_ms)
 {
-	return at_ms > due_ms + r->window_ms / MOVED_SHARE ? WINDOW_MOVED : 0;
+	return at_ms > due_ms + r->late_ms ? WINDOW_MOVED : 0;
 }
 
 static void hint_push(const struct ring *r, uint32_t slot)
@@ -230,9 +243,11 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
 	uint64_t word = a->word, kept;
 	struct ring r;
 
-	if (a->slot == UINT32_MAX || now_ms <= a->at_ms)
+	if (a->slot == UINT32_MAX)
 		return true;
 	ring_of(shm, window, &r);
+	if (now_ms <= a->at_ms + r.late_ms)
+		return true;
 	kept = word_of(round_of(word), (word & WINDOW_MOVED) | moved_flag(&r, a->at_ms, now_ms), now_ms);
 	if (!atomic_compare_exchange_strong(&r.word[a->slot], &word, kept))
 		return false;
@@ -264,6 +279,12 @@ int window_set_limit(struct shm *shm, unsigned window, uint32_t limit)
 	return 0;
 }
 
+/* Sent within the window that ends now, or promised. */
+static bool is_used(const struct ring *r, uint64_t word, uint64_t now_ms)
+{
+	return word && !(word & WINDOW_FREE) && (word & WINDOW_TIME) + r->window_ms > now_ms;
+}
+
 void window_read(const struct shm *shm, unsigned window, uint64_t now_ms, struct window_reading *reading)
 {
 	struct ring r;
@@ -271,5 +292,5 @@ void window_read(const struct shm *shm, unsigned window, uint64_t now_ms, struct
 	ring_of(shm, window, &r);
 	*reading = (struct window_reading){ .limit = r.limit, .window_ms = r.window_ms };
 	for (uint32_t i = 0; i < r.limit; i++)
-		reading->used += ready_ms(&r, atomic_load(&r.word[i])) > now_ms;
+		reading->used += is_used(&r, atomic_load(&r.word[i]), now_ms);
 }

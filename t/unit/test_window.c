@@ -13,7 +13,9 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define W 60000u
+#define WINDOW 60000u
+#define LATE 600u /* how late an appointment may be kept */
+#define W (WINDOW + LATE)
 #define T0 1000000u
 
 static uint64_t take(struct shm *shm, uint64_t now, struct appointment *a)
@@ -29,13 +31,13 @@ static uint64_t used(struct shm *shm, uint64_t now)
 	struct window_reading r;
 
 	window_read(shm, 0, now, &r);
-	ck_assert_uint_eq(r.window_ms, W);
+	ck_assert_uint_eq(r.window_ms, WINDOW);
 	return r.used;
 }
 
 START_TEST(no_limit_is_no_limit)
 {
-	struct shm *shm = unit_segment(1, 0, W);
+	struct shm *shm = unit_segment(1, 0, WINDOW);
 	struct appointment a;
 
 	for (unsigned i = 0; i < 5000; i++)
@@ -48,7 +50,7 @@ END_TEST
 
 START_TEST(the_one_over_the_limit_waits_for_the_first_to_leave_the_window)
 {
-	struct shm *shm = unit_segment(1, 3, W);
+	struct shm *shm = unit_segment(1, 3, WINDOW);
 	struct appointment a;
 
 	for (unsigned i = 0; i < 3; i++)
@@ -67,7 +69,7 @@ END_TEST
 
 START_TEST(a_returned_appointment_goes_to_the_next_who_asks)
 {
-	struct shm *shm = unit_segment(1, 2, W);
+	struct shm *shm = unit_segment(1, 2, WINDOW);
 	struct appointment a, b, c;
 
 	take(shm, T0, NULL);
@@ -87,7 +89,7 @@ END_TEST
 
 START_TEST(a_returned_appointment_that_nobody_wants_is_not_counted)
 {
-	struct shm *shm = unit_segment(1, 2, W);
+	struct shm *shm = unit_segment(1, 2, WINDOW);
 	struct appointment a, b;
 
 	take(shm, T0, &a);
@@ -103,7 +105,7 @@ END_TEST
 
 START_TEST(a_late_send_moves_what_comes_after_it)
 {
-	struct shm *shm = unit_segment(1, 1, W);
+	struct shm *shm = unit_segment(1, 1, WINDOW);
 	struct appointment a, b, c;
 
 	take(shm, T0, &a);
@@ -113,8 +115,8 @@ START_TEST(a_late_send_moves_what_comes_after_it)
 	ck_assert(window_keep(shm, 0, &b, T0 + 700 + W)); /* in time */
 	/* Promised to somebody else already: b may still go in time, but not late. */
 	ck_assert_uint_eq(take(shm, T0 + 800, &c), T0 + 700 + 2 * W);
-	ck_assert(window_keep(shm, 0, &b, T0 + 700 + W));
-	ck_assert(!window_keep(shm, 0, &b, T0 + 700 + W + 1));
+	ck_assert(window_keep(shm, 0, &b, T0 + 700 + W + LATE));
+	ck_assert(!window_keep(shm, 0, &b, T0 + 700 + W + LATE + 1));
 	window_return(shm, 0, &b); /* nothing is left to give */
 	ck_assert_uint_eq(take(shm, T0 + 800, NULL), T0 + 700 + 3 * W);
 }
@@ -123,7 +125,7 @@ END_TEST
 /* Somebody uses a returned appointment long after its time; the ring must not stop at that slot. */
 START_TEST(a_slot_out_of_order_does_not_hold_up_the_others)
 {
-	struct shm *shm = unit_segment(1, 10, W);
+	struct shm *shm = unit_segment(1, 10, WINDOW);
 	struct appointment a[10], b;
 
 	for (unsigned i = 0; i < 10; i++)
@@ -148,7 +150,7 @@ END_TEST
 
 START_TEST(the_limit_can_change)
 {
-	struct shm *shm = unit_segment(1, 2, W);
+	struct shm *shm = unit_segment(1, 2, WINDOW);
 	struct appointment a;
 
 	take(shm, T0, NULL);
@@ -174,7 +176,7 @@ END_TEST
 
 START_TEST(rounds_may_wrap)
 {
-	struct shm *shm = unit_segment(1, 3, W);
+	struct shm *shm = unit_segment(1, 3, WINDOW);
 	struct shm_window *window = shm_window_at(shm, 0);
 	_Atomic uint64_t *word = shm_at(shm, window->ring_at);
 	uint64_t now = T0;
