@@ -10,7 +10,8 @@
 #define origin_of(l, row) (&(l)->conf->origins->global[row])
 #define path_of(row) (options_global.row[row].path)
 
-static void global_error(struct loader *l, enum global_row row, const char *value, const char *what)
+static void global_error(
+	struct loader *l, enum global_row row, const char *value, const char *what)
 {
 	char *shown = text_quote(value);
 
@@ -64,7 +65,7 @@ static void check_host(struct loader *l)
 		global_error(l, G_host, conf->host,
 			"is not an address; give one such as 127.0.0.1 or ::1, or \"*\" for all");
 	else if (!is_loopback(conf->host) && !conf->allow_anonymous &&
-		!origin_of(l, G_allow_anonymous)->bad)
+		 !origin_of(l, G_allow_anonymous)->bad)
 		global_error(l, G_host, conf->host,
 			"can be reached from other machines, and clients need no key; give 127.0.0.1, "
 			"or set clients.allow_anonymous: true");
@@ -73,8 +74,8 @@ static void check_host(struct loader *l)
 /* Paths that are taken: these themselves, and what is below those that end in a slash. */
 static void check_endpoint(struct loader *l)
 {
-	static const char *const taken[] = { "/", "/v1", "/v1/", "/health", "/health/", "/metrics",
-		"/status" };
+	static const char *const taken[] = { "/", "/v1", "/v1/", "/health", "/health/",
+		"/metrics", "/status" };
 	const char *path = l->conf->ws_endpoint;
 
 	if (*path != '/' || path[strcspn(path, "?# ")]) {

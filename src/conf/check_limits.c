@@ -15,14 +15,16 @@ static void list_without_effect(const struct loader *l, struct buf *out)
 
 	for (size_t i = 0; i < options_global.count; i++)
 		if (options_global.row[i].effect == EFFECT_LATER && origins->global[i].line)
-			buf_addf(out, "%s%s", out->len ? ", " : "", option_leaf(&options_global.row[i]));
+			buf_addf(out, "%s%s", out->len ? ", " : "",
+				option_leaf(&options_global.row[i]));
 	for (size_t i = 0; i < options_provider.count; i++) {
 		bool given = false;
 
 		for (unsigned k = 0; k < l->conf->nproviders; k++)
 			given = given || origins->provider[k][i].line;
 		if (given && options_provider.row[i].effect == EFFECT_LATER)
-			buf_addf(out, "%s%s", out->len ? ", " : "", options_provider.row[i].path);
+			buf_addf(out, "%s%s", out->len ? ", " : "",
+				options_provider.row[i].path);
 	}
 }
 
@@ -42,7 +44,8 @@ static uint64_t somaxconn(void)
 	struct buf text = BUF_INIT;
 	uint64_t n = 0;
 
-	if (file_read("/proc/sys/net/core/somaxconn", 64, false, &text, NULL) == 0 && text.len) {
+	if (file_read("/proc/sys/net/core/somaxconn", 64, false, &text, NULL) == 0 &&
+		text.len) {
 		buf_add(&text, "", 0);
 		n = strtoull(text.data, NULL, 10);
 	}
@@ -64,7 +67,8 @@ static void warn_backlog(struct loader *l)
 	if (most && most < conf->backlog)
 		loader_warn(l, at, CONCURRENCY ".uvicorn.backlog",
 			"%" PRIu64 " is cut to %" PRIu64
-			" by the kernel: sysctl -w net.core.somaxconn=%" PRIu64 " would allow it",
+			" by the kernel: sysctl -w net.core.somaxconn=%" PRIu64
+			" would allow it",
 			conf->backlog, most, conf->backlog);
 }
 
@@ -80,7 +84,8 @@ static void warn_descriptors(struct loader *l)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY ||
 		limit.rlim_max >= needed)
 		return;
-	loader_warn(l, &conf->origins->global[G_max_connections], CONCURRENCY ".max_connections",
+	loader_warn(l, &conf->origins->global[G_max_connections],
+		CONCURRENCY ".max_connections",
 		"%" PRIu64 " clients and their requests may need %" PRIu64
 		" open files in one process, and the hard limit is %" PRIu64
 		": raise it (ulimit -Hn, LimitNOFILE=)",

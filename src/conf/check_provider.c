@@ -35,10 +35,12 @@ static struct origin *origin_of(const struct subject *s, enum provider_row row)
 static void provider_error(const struct subject *s, enum provider_row row, const char *what)
 {
 	const struct origin *at = origin_of(s, row);
-	char *path = xasprintf("llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
+	char *path =
+		xasprintf("llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
 
 	if (!at->bad)
-		loader_error(s->l, at->line ? at : &s->l->conf->origins->provider_name[s->number], path,
+		loader_error(s->l,
+			at->line ? at : &s->l->conf->origins->provider_name[s->number], path,
 			"%s", what);
 	free(path);
 }
@@ -109,7 +111,8 @@ static void key_from_file(const struct subject *s)
 	char *wrong, *path;
 
 	if (rc < 0) {
-		wrong = xasprintf("cannot be read: %s; name a file with the key on its first line",
+		wrong = xasprintf(
+			"cannot be read: %s; name a file with the key on its first line",
 			rc == -EINVAL ? "not a regular file" : strerror(-rc));
 		provider_error(s, P_api_key_file, wrong);
 		free(wrong);
@@ -123,23 +126,19 @@ static void key_from_file(const struct subject *s)
 	if (st.st_mode & S_IROTH) {
 		path = xasprintf("llm.providers.%s.api_key_file", s->p->name);
 		loader_warn(s->l, origin_of(s, P_api_key_file), path,
-			"everybody on this machine may read it; chmod o-r %s", s->p->api_key_file);
+			"everybody on this machine may read it; chmod o-r %s",
+			s->p->api_key_file);
 		free(path);
 	}
 	trim(s->p->key);
 	if (!*s->p->key)
-		provider_error(s, P_api_key_file,
-			"has nothing on its first line; put the key there");
+		provider_error(
+			s, P_api_key_file, "has nothing on its first line; put the key there");
 }
 
 static bool is_variable_name(const char *text)
 {
-	if (isdigit((unsigned char)*text))
-		return false;
-	for (; *text; text++)
-		if (!isalnum((unsigned char)*text) && *text != '_')
-			return false;
-	return true;
+	return !isdigit((unsigned char)*text) && !text[strspn(text, TEXT_NAME_CHARS)];
 }
 
 static void check_key_env(const struct subject *s)
@@ -183,7 +182,8 @@ static void check_key(const struct subject *s)
 		return;
 	if (strncasecmp(p->base_url, "https://", 8) == 0 && !*p->api_key_file)
 		loader_warn(s->l, &s->l->conf->origins->provider_name[s->number], NULL,
-			"%s is not set: requests to %s go out without a key", p->api_key_env, p->name);
+			"%s is not set: requests to %s go out without a key", p->api_key_env,
+			p->name);
 }
 
 static bool has_model(const struct conf_provider *p, const char *model)
@@ -206,11 +206,13 @@ static void check_model(const struct subject *s, const char *model, enum provide
 
 		if (!has_model(&conf->providers[i], model))
 			continue;
-		path = xasprintf("llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
+		path = xasprintf(
+			"llm.providers.%s.%s", s->p->name, options_provider.row[row].path);
 		shown = text_quote(model);
 		loader_warn(s->l, origin_of(s, row), path,
-			"%s is a model of %s too; %s gets its requests, %s/%s reaches this one", shown,
-			conf->providers[i].name, conf->providers[i].name, s->p->name, model);
+			"%s is a model of %s too; %s gets its requests, %s/%s reaches this one",
+			shown, conf->providers[i].name, conf->providers[i].name, s->p->name,
+			model);
 		free(shown);
 		free(path);
 		return;
@@ -224,7 +226,8 @@ static void check_models(const struct subject *s)
 	check_model(s, s->p->model, P_model);
 	for (size_t i = 0; i < models->count; i++) {
 		if (!*models->text[i])
-			provider_error(s, P_models, "has an empty element; give the name of a model");
+			provider_error(
+				s, P_models, "has an empty element; give the name of a model");
 		if (strcmp(models->text[i], s->p->model) != 0)
 			check_model(s, models->text[i], P_models);
 	}
@@ -248,7 +251,8 @@ static void check_one_line(const struct subject *s)
 	for (size_t i = 0; i < options_provider.count; i++) {
 		const struct option *o = &options_provider.row[i];
 
-		if (o->type != OPTION_TEXT || !has_control(*(char **)((char *)s->p + o->offset)))
+		if (o->type != OPTION_TEXT ||
+			!has_control(*(char **)((char *)s->p + o->offset)))
 			continue;
 		provider_error(s, (enum provider_row)i, wrong);
 		origin_of(s, (enum provider_row)i)->bad = true;

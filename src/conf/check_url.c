@@ -55,7 +55,8 @@ const char *check_base_url(const char *url)
 	if (url[strcspn(url, "?#")])
 		return "has a query or a fragment; end it with the path";
 	for (const char *p = url; *p; p++)
-		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f || strchr("\"<>\\^`{|}", *p))
+		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f ||
+			strchr("\"<>\\^`{|}", *p))
 			return "has a character that no URL has; write it with %XX";
 	if (!check_is_authority(host, strcspn(host, "/")))
 		return "has no proper host and port; give a URL such as https://api.example.com/v1";

@@ -24,8 +24,8 @@ static int read_all(int fd, size_t max_bytes, struct buf *out)
 	}
 }
 
-int file_read(const char *path, size_t max_bytes, bool regular, struct buf *out,
-	struct stat *stat_r)
+int file_read(
+	const char *path, size_t max_bytes, bool regular, struct buf *out, struct stat *stat_r)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (regular ? O_NONBLOCK : 0)), rc;
 	struct stat st = { 0 };

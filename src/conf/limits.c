@@ -25,30 +25,34 @@ static void print_clients(const struct conf *conf, FILE *out)
 	struct buf a = BUF_INIT, b = BUF_INIT, c = BUF_INIT, d = BUF_INIT;
 	bool v6 = strchr(conf->host, ':');
 
-	fprintf(out, "%-10s %s%s%s:%" PRIu64 ", %" PRIu64 " worker%s, backlog %" PRIu64 "\n", "listen",
-		v6 ? "[" : "", conf->host, v6 ? "]" : "", conf->port, conf->workers,
+	fprintf(out, "%-10s %s%s%s:%" PRIu64 ", %" PRIu64 " worker%s, backlog %" PRIu64 "\n",
+		"listen", v6 ? "[" : "", conf->host, v6 ? "]" : "", conf->port, conf->workers,
 		conf->workers == 1 ? "" : "s", conf->backlog);
-	fprintf(out, "%-10s %" PRIu64 " at once over all workers, %" PRIu64
-		" requests at once on a WebSocket\n", "clients", conf->max_connections,
-		conf->max_requests_per_connection);
+	fprintf(out,
+		"%-10s %" PRIu64 " at once over all workers, %" PRIu64
+		" requests at once on a WebSocket\n",
+		"clients", conf->max_connections, conf->max_requests_per_connection);
 	fprintf(out, "%-10s request line %s, head %s, body %s, WebSocket message %s\n", "sizes",
-		bytes_text(&a, conf->max_request_line_bytes), bytes_text(&b, conf->max_header_bytes),
-		bytes_text(&c, conf->max_body_bytes), bytes_text(&d, conf->max_message_size_bytes));
+		bytes_text(&a, conf->max_request_line_bytes),
+		bytes_text(&b, conf->max_header_bytes), bytes_text(&c, conf->max_body_bytes),
+		bytes_text(&d, conf->max_message_size_bytes));
 	fprintf(out, "%-10s head or body %s, idle %s, stalled client %s, drain %s\n", "times",
 		ms_text(&a, conf->header_timeout_ms), ms_text(&b, conf->keepalive_timeout_ms),
-		ms_text(&c, conf->client_stall_timeout_ms), ms_text(&d, conf->drain_timeout_ms));
+		ms_text(&c, conf->client_stall_timeout_ms),
+		ms_text(&d, conf->drain_timeout_ms));
 	buf_release(&a);
 	buf_release(&b);
 	buf_release(&c);
 	buf_release(&d);
 }
 
+/* Of the widest name, with room for the mark of the active one. */
 static int name_width(const struct conf *conf)
 {
 	size_t width = strlen("provider");
 
 	for (unsigned i = 0; i < conf->nproviders; i++)
-		if (strlen(conf->providers[i].name) + 2 > width) /* with the mark of the active one */
+		if (strlen(conf->providers[i].name) + 2 > width)
 			width = strlen(conf->providers[i].name) + 2;
 	return (int)width;
 }
@@ -59,8 +63,8 @@ void conf_print_limits(const struct conf *conf, FILE *out)
 	struct buf a = BUF_INIT, b = BUF_INIT, c = BUF_INIT;
 
 	print_clients(conf, out);
-	fprintf(out, "\n%-*s  %8s  %10s  %8s  %8s  %8s  %-4s %s\n", width, "provider", "at once",
-		"per minute", "wait", "connect", "read", "key", "base_url");
+	fprintf(out, "\n%-*s  %8s  %10s  %8s  %8s  %8s  %-4s %s\n", width, "provider",
+		"at once", "per minute", "wait", "connect", "read", "key", "base_url");
 	for (unsigned i = 0; i < conf->nproviders; i++) {
 		const struct conf_provider *p = &conf->providers[i];
 		char rate[32] = "no limit";

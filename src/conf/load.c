@@ -39,15 +39,16 @@ void conf_free(struct conf *conf)
 	free(conf);
 }
 
-struct conf *conf_load_bytes(const char *name, const char *bytes, size_t len,
-	struct conf_texts *errors_r)
+struct conf *conf_load_bytes(
+	const char *name, const char *bytes, size_t len, struct conf_texts *errors_r)
 {
 	struct loader l = { .name = name, .conf = conf_new(name) };
 	yaml_document_t doc;
 
 	*errors_r = (struct conf_texts){ 0 };
 	if (len > FILE_MAX) {
-		loader_error(&l, NULL, NULL, "is larger than %d KiB; no configuration is", FILE_MAX >> 10);
+		loader_error(&l, NULL, NULL, "is larger than %d KiB; no configuration is",
+			FILE_MAX >> 10);
 	} else if (yaml_read(&l, bytes, len, &doc)) {
 		walk_document(&l, &doc);
 		yaml_document_delete(&doc);
@@ -71,8 +72,9 @@ struct conf *conf_load(const char *path, struct conf_texts *errors_r)
 
 	*errors_r = (struct conf_texts){ 0 };
 	if (rc < 0 && rc != -EFBIG) /* too large is told by conf_load_bytes */
-		texts_add(errors_r,
-			xasprintf("%s: cannot be read: %s; name a file with -c FILE", path, strerror(-rc)));
+		texts_add(
+			errors_r, xasprintf("%s: cannot be read: %s; name a file with -c FILE",
+					  path, strerror(-rc)));
 	else
 		conf = conf_load_bytes(path, bytes.data ? bytes.data : "", bytes.len, errors_r);
 	buf_release(&bytes);

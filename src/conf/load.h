@@ -7,7 +7,7 @@
 #include "conf/conf.h"
 
 /* As conf_load, from bytes that need no NUL behind them; name is what messages call them. */
-struct conf *conf_load_bytes(const char *name, const char *bytes, size_t len,
-	struct conf_texts *errors_r);
+struct conf *conf_load_bytes(
+	const char *name, const char *bytes, size_t len, struct conf_texts *errors_r);
 
 #endif

@@ -23,7 +23,8 @@ static char *line_text(const struct loader *l, const struct origin *at, const ch
 	return out.data;
 }
 
-void loader_error(struct loader *l, const struct origin *at, const char *path, const char *fmt, ...)
+void loader_error(
+	struct loader *l, const struct origin *at, const char *path, const char *fmt, ...)
 {
 	struct problem *p;
 	va_list ap;
@@ -40,7 +41,8 @@ void loader_error(struct loader *l, const struct origin *at, const char *path, c
 	va_end(ap);
 }
 
-void loader_warn(struct loader *l, const struct origin *at, const char *path, const char *fmt, ...)
+void loader_warn(
+	struct loader *l, const struct origin *at, const char *path, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -72,7 +74,8 @@ void loader_tell(struct loader *l, struct conf_texts *errors)
 	for (size_t i = 0; i < l->nproblems; i++)
 		texts_add(errors, l->problems[i].text);
 	if (loader_is_full(l))
-		texts_add(errors, xasprintf("%s: %d errors; looked no further", l->name, PROBLEMS_MAX));
+		texts_add(errors,
+			xasprintf("%s: %d errors; looked no further", l->name, PROBLEMS_MAX));
 	free(l->problems);
 	l->problems = NULL;
 	l->nproblems = 0;
@@ -85,7 +88,8 @@ unsigned loader_add_provider(struct loader *l, const char *name, const struct or
 
 	BUG_ON(i >= PROVIDERS_MAX);
 	conf->providers = xrealloc(conf->providers, (i + 1) * sizeof(*conf->providers));
-	conf->providers[i] = (struct conf_provider){ .name = xstrdup(name), .key = xstrdup("") };
+	conf->providers[i] =
+		(struct conf_provider){ .name = xstrdup(name), .key = xstrdup("") };
 	options_set_defaults(&options_provider, &conf->providers[i]);
 	conf->origins->provider_name[i] = *at;
 	return conf->nproviders++;

@@ -19,7 +19,8 @@ struct problem {
 struct loader {
 	const char *name; /* of the file, as messages give it */
 	struct conf *conf;
-	struct origin providers; /* where llm.providers is; bad: something below it was refused */
+	/* Where llm.providers is; bad: something below it was refused. */
+	struct origin providers;
 	struct problem *problems;
 	size_t nproblems;
 };

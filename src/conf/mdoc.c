@@ -46,7 +46,8 @@ static void print_row(FILE *out, const struct option *o)
 static void print_heading(FILE *out, const char *above, const char *path, size_t n)
 {
 	if (*above || n)
-		fprintf(out, ".Ss %s%s%.*s\n", above, *above && n ? "." : "", n ? (int)n - 1 : 0, path);
+		fprintf(out, ".Ss %s%s%.*s\n", above, *above && n ? "." : "",
+			n ? (int)n - 1 : 0, path);
 	else
 		fputs(".Ss Top of the file\n", out);
 	fputs(".Bl -tag -width Ds\n", out);

@@ -6,15 +6,15 @@
 #include "conf/value.h"
 
 static const struct option global_rows[] = {
-#define GLOBAL(type, field, path, text, min, max, reload, effect, help)                         \
-	{ OPTION_##type, path, text, min, max, RELOAD_##reload, EFFECT_##effect, help,          \
+#define GLOBAL(type, field, path, text, min, max, reload, effect, help)                        \
+	{ OPTION_##type, path, text, min, max, RELOAD_##reload, EFFECT_##effect, help,         \
 		offsetof(struct conf, field) },
 #include "conf/options.def"
 };
 
 static const struct option provider_rows[] = {
-#define PROVIDER(type, field, path, text, min, max, reload, effect, help)                       \
-	{ OPTION_##type, path, text, min, max, RELOAD_##reload, EFFECT_##effect, help,          \
+#define PROVIDER(type, field, path, text, min, max, reload, effect, help)                      \
+	{ OPTION_##type, path, text, min, max, RELOAD_##reload, EFFECT_##effect, help,         \
 		offsetof(struct conf_provider, field) },
 #include "conf/options.def"
 };
@@ -52,7 +52,8 @@ void options_set_defaults(const struct option_set *set, void *object)
 	for (size_t i = 0; i < set->count; i++) {
 		char *wrong = NULL;
 
-		BUG_ON(!value_parse(&set->row[i], set->row[i].default_text, true, object, &wrong));
+		BUG_ON(!value_parse(
+			&set->row[i], set->row[i].default_text, true, object, &wrong));
 	}
 }
 

@@ -47,14 +47,16 @@ static const char *variable(const char *from, const char *to, char **wrong_r)
 	char *name = xmemdup0(from, (size_t)(to - from));
 	const char *value = NULL;
 
-	if (!*name || strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") !=
-			strlen(name))
-		*wrong_r = xasprintf("${...} does not name a variable; write ${NAME}, or $$ for a dollar");
+	if (!*name || name[strspn(name, TEXT_NAME_CHARS)])
+		*wrong_r = xasprintf(
+			"${...} does not name a variable; write ${NAME}, or $$ for a dollar");
 	else if (!(value = getenv(name)))
-		*wrong_r = xasprintf("%s is not set in the environment; set it, or write $$ for a dollar",
+		*wrong_r = xasprintf(
+			"%s is not set in the environment; set it, or write $$ for a dollar",
 			name);
 	else if (!text_is_utf8(value)) {
-		*wrong_r = xasprintf("%s in the environment is not UTF-8; set it to text", name);
+		*wrong_r =
+			xasprintf("%s in the environment is not UTF-8; set it to text", name);
 		value = NULL;
 	}
 	free(name);
@@ -81,7 +83,8 @@ char *text_expand(const char *text, char **wrong_r)
 		}
 		end = strchr(text, '}');
 		if (!end) {
-			*wrong_r = xasprintf("${ without its }; write ${NAME}, or $$ for a dollar");
+			*wrong_r = xasprintf(
+				"${ without its }; write ${NAME}, or $$ for a dollar");
 			buf_release(&out);
 			return NULL;
 		}
@@ -99,9 +102,12 @@ char *text_expand(const char *text, char **wrong_r)
 /* May stand in a terminal and, raw, in a YAML file: no controls, no other line ends, no BOM. */
 static bool printable(int32_t c)
 {
-	return (c >= 0x20 && c < 0x7f) ||
-		(c >= 0xa0 && c != 0x2028 && c != 0x2029 && c != 0xfeff && c != 0xfffe &&
-			c != 0xffff);
+	static const int32_t not_these[] = { 0x2028, 0x2029, 0xfeff, 0xfffe, 0xffff };
+
+	for (size_t i = 0; i < ARRAY_SIZE(not_these); i++)
+		if (c == not_these[i])
+			return false;
+	return (c >= 0x20 && c < 0x7f) || c >= 0xa0;
 }
 
 char *text_quote(const char *text)

@@ -7,6 +7,9 @@
 #include "base/buf.h"
 #include "conf/conf.h"
 
+/* What names of variables and, with a hyphen, of providers are made of. */
+#define TEXT_NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+
 /* Take the next character; *at moves behind it. -1: not UTF-8 (RFC 3629). The text ends with NUL. */
 int32_t text_next(const char **at);
 bool text_is_utf8(const char *text);

@@ -88,7 +88,8 @@ char *walk_unknown(const struct option_set *set, const char *place, const char *
 		nearest_offer(&near, "providers", strlen("providers"));
 	if (elsewhere)
 		return xasprintf("unknown key here; its place is %s%.*s",
-			set == &options_provider ? "llm.providers.<name>." : "", (int)len, elsewhere);
+			set == &options_provider ? "llm.providers.<name>." : "", (int)len,
+			elsewhere);
 	if (*near.best)
 		return xasprintf("unknown key; nearest: %s", near.best);
 	list_keys(set, place, &known);

@@ -19,13 +19,11 @@ struct unit {
 };
 
 static const struct unit no_units[] = { { "", 1 } };
-static const struct unit time_units[] = {
-	{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }
-};
-static const struct unit size_units[] = {
-	{ "", 1 }, { "B", 1 }, { "k", 1 << 10 }, { "K", 1 << 10 }, { "KiB", 1 << 10 }, { "M", 1 << 20 },
-	{ "MiB", 1 << 20 }, { "G", 1 << 30 }, { "GiB", 1 << 30 }
-};
+static const struct unit time_units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 },
+	{ "m", 60000 }, { "h", 3600000 } };
+static const struct unit size_units[] = { { "", 1 }, { "B", 1 }, { "k", 1 << 10 },
+	{ "K", 1 << 10 }, { "KiB", 1 << 10 }, { "M", 1 << 20 }, { "MiB", 1 << 20 },
+	{ "G", 1 << 30 }, { "GiB", 1 << 30 } };
 
 static const char *const level_words[] = { "error", "warning", "info", "debug" };
 static const char *const format_words[] = { "console", "json" };
@@ -82,8 +80,8 @@ static bool decimal_scan(const char *text, struct decimal *d)
  * A number with one of these units; it must come to a whole number of the
  * smallest. Where there are no units, there is no point either.
  */
-static enum verdict scaled_parse(const char *text, const struct unit *units, size_t nunits,
-	uint64_t *value_r)
+static enum verdict scaled_parse(
+	const char *text, const struct unit *units, size_t nunits, uint64_t *value_r)
 {
 	bool negative = *text == '-';
 	struct decimal d;
@@ -116,8 +114,8 @@ static uint64_t cores(void)
 	return n < 1 ? 1 : n > 64 ? 64 : (uint64_t)n;
 }
 
-static enum verdict word_parse(const char *text, const char *const *words, size_t nwords,
-	uint64_t *value_r)
+static enum verdict word_parse(
+	const char *text, const char *const *words, size_t nwords, uint64_t *value_r)
 {
 	for (size_t i = 0; i < nwords; i++) {
 		if (strcmp(text, words[i]) == 0) {
@@ -158,7 +156,8 @@ static enum verdict real_parse(const char *text, double *value_r)
 }
 
 /* Every type that is kept as uint64_t. */
-static enum verdict whole_parse(const struct option *option, const char *text, uint64_t *value_r)
+static enum verdict whole_parse(
+	const struct option *option, const char *text, uint64_t *value_r)
 {
 	switch (option->type) {
 	case OPTION_WORKERS:
@@ -215,7 +214,8 @@ static enum verdict plain_parse(const struct option *option, const char *text, v
 	return FITS;
 }
 
-static char *wrong_plain(const struct option *option, const char *text, bool plain, enum verdict v)
+static char *wrong_plain(
+	const struct option *option, const char *text, bool plain, enum verdict v)
 {
 	struct buf wants = BUF_INIT;
 	char *shown = text_quote(text), *wrong;
@@ -226,7 +226,8 @@ static char *wrong_plain(const struct option *option, const char *text, bool pla
 	else if (v == OUT_OF_RANGE)
 		wrong = xasprintf("%s is out of range; give %s", shown, wants.data);
 	else
-		wrong = xasprintf("%s is not %s; give %s", shown, type_names[option->type], wants.data);
+		wrong = xasprintf(
+			"%s is not %s; give %s", shown, type_names[option->type], wants.data);
 	buf_release(&wants);
 	free(shown);
 	return wrong;
@@ -240,11 +241,15 @@ static bool is_text_in_yaml(const struct option *option, const char *text)
 	return option->type != OPTION_BOOL && len && text[len - 1] >= 'A';
 }
 
-bool value_parse(const struct option *option, const char *text, bool plain, void *object,
-	char **wrong_r)
+bool value_parse(
+	const struct option *option, const char *text, bool plain, void *object, char **wrong_r)
 {
 	void *field = (char *)object + option->offset;
-	union { bool b; uint64_t u; double d; } scratch;
+	union {
+		bool b;
+		uint64_t u;
+		double d;
+	} scratch;
 	enum verdict v;
 	char *copy;
 

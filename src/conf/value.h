@@ -20,8 +20,8 @@ bool value_parse(const struct option *option, const char *text, bool plain, void
 	char **wrong_r) MUST_CHECK;
 
 /* Append to a list of texts; outcome as in value_parse. */
-bool value_add_text(const struct option *option, const char *text, void *object, char **wrong_r)
-	MUST_CHECK;
+bool value_add_text(
+	const struct option *option, const char *text, void *object, char **wrong_r) MUST_CHECK;
 
 /* The value as a YAML scalar or flow list; what value_parse makes the same value of. */
 void value_format(const struct option *option, const void *object, struct buf *out);

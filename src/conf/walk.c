@@ -23,7 +23,8 @@ struct walk {
 };
 
 /* Sections of the Python platform that have no meaning here. */
-static const char *const ignored_sections[] = { "mcp", "chat_store", "chat.service.repository" };
+static const char *const ignored_sections[] = { "mcp", "chat_store",
+	"chat.service.repository" };
 
 static char *joined(const char *path, const char *key)
 {
@@ -45,8 +46,8 @@ static bool is_providers(const struct place *p, const char *path)
 
 static bool is_known(const struct place *p, const char *path)
 {
-	return option_find(p->set, path) || option_is_section(p->set, path) || is_ignored(p, path) ||
-		is_providers(p, path);
+	return option_find(p->set, path) || option_is_section(p->set, path) ||
+	       is_ignored(p, path) || is_providers(p, path);
 }
 
 /* One block and four options have a second name; this is the one that both share. */
@@ -66,7 +67,8 @@ static char *table_path(const struct place *p, const char *key)
 	if (strchr(key, '.'))
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
-		char *full = xasprintf("%s%s%s%s", p->path, *p->path ? "." : "", prefixes[i], name);
+		char *full =
+			xasprintf("%s%s%s%s", p->path, *p->path ? "." : "", prefixes[i], name);
 
 		if (is_known(p, full))
 			return full;
@@ -93,8 +95,9 @@ static const yaml_node_t *given_before(struct walk *w, const yaml_node_t *sectio
 
 static const char *kind_name(const yaml_node_t *node)
 {
-	return node->type == YAML_MAPPING_NODE ? "a section" :
-		node->type == YAML_SEQUENCE_NODE ? "a list" : "a single value";
+	if (node->type == YAML_MAPPING_NODE)
+		return "a section";
+	return node->type == YAML_SEQUENCE_NODE ? "a list" : "a single value";
 }
 
 /* Report a value's error; takes the text over. */
@@ -105,8 +108,8 @@ static void value_error(struct walk *w, const struct origin *at, const char *sho
 }
 
 /* The text of a scalar that may become a value; NULL: the error is reported. */
-static const char *scalar_text(struct walk *w, const yaml_node_t *node, const struct origin *at,
-	const char *shown)
+static const char *scalar_text(
+	struct walk *w, const yaml_node_t *node, const struct origin *at, const char *shown)
 {
 	const char *text = yaml_text(node);
 
@@ -132,7 +135,8 @@ static bool set_list(struct walk *w, const struct place *p, const struct option 
 		char *wrong = NULL;
 
 		if (item->type != YAML_SCALAR_NODE)
-			loader_error(w->l, &at, shown, "has %s for an element; give texts", kind_name(item));
+			loader_error(w->l, &at, shown, "has %s for an element; give texts",
+				kind_name(item));
 		else
 			text = scalar_text(w, item, &at, shown);
 		if (text && !value_add_text(option, text, p->object, &wrong)) {
@@ -174,7 +178,8 @@ static void set_option(struct walk *w, const struct place *p, const struct optio
 		ok = set_scalar(w, p, option, node, origin, shown);
 	} else {
 		value_wants(option, &wants);
-		loader_error(w->l, origin, shown, "is %s; give %s", kind_name(node), wants.data);
+		loader_error(
+			w->l, origin, shown, "is %s; give %s", kind_name(node), wants.data);
 		buf_release(&wants);
 	}
 	origin->bad = !ok;
@@ -207,13 +212,12 @@ static bool good_provider_name(const char *name)
 {
 	size_t len = strlen(name);
 
-	return len >= 1 && len <= 40 &&
-		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
-			len;
+	return len >= 1 && len <= 40 && !name[strspn(name, TEXT_NAME_CHARS "-")];
 }
 
 /* False: no such provider can be added, and why is reported. */
-static bool check_name(struct walk *w, const struct origin *at, const char *name, const char *shown)
+static bool check_name(
+	struct walk *w, const struct origin *at, const char *name, const char *shown)
 {
 	struct conf *conf = w->l->conf;
 	int same = find_provider(conf, name);
@@ -232,7 +236,8 @@ static bool check_name(struct walk *w, const struct origin *at, const char *name
 	return false;
 }
 
-static void walk_provider(struct walk *w, const yaml_node_pair_t *pair, const char *providers_shown)
+static void walk_provider(
+	struct walk *w, const yaml_node_pair_t *pair, const char *providers_shown)
 {
 	const yaml_node_t *key = yaml_document_get_node(w->doc, pair->key);
 	const yaml_node_t *node = yaml_document_get_node(w->doc, pair->value);
@@ -243,7 +248,8 @@ static void walk_provider(struct walk *w, const yaml_node_pair_t *pair, const ch
 	unsigned i;
 
 	if (!name) {
-		loader_error(w->l, &at, providers_shown, "has a key that is not a text; give a name");
+		loader_error(w->l, &at, providers_shown,
+			"has a key that is not a text; give a name");
 		return;
 	}
 	shown = joined(providers_shown, name);
@@ -260,8 +266,8 @@ static void walk_provider(struct walk *w, const yaml_node_pair_t *pair, const ch
 	free(shown);
 }
 
-static void walk_providers(struct walk *w, const yaml_node_t *key, const yaml_node_t *node,
-	const char *shown)
+static void walk_providers(
+	struct walk *w, const yaml_node_t *key, const yaml_node_t *node, const char *shown)
 {
 	w->l->providers = yaml_origin(&key->start_mark);
 	if (!is_section(w, node, shown)) {

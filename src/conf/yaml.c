@@ -65,7 +65,8 @@ static char byte_at(const char *bytes, size_t len, const struct origin *at)
 	return i < len ? bytes[i] : 0;
 }
 
-static void report_syntax(struct loader *l, const yaml_parser_t *p, const char *bytes, size_t len)
+static void report_syntax(
+	struct loader *l, const yaml_parser_t *p, const char *bytes, size_t len)
 {
 	struct origin at = yaml_origin(&p->problem_mark), from = yaml_origin(&p->context_mark);
 	char c;
@@ -81,7 +82,8 @@ static void report_syntax(struct loader *l, const yaml_parser_t *p, const char *
 	else if (p->error == YAML_SCANNER_ERROR && p->context && strstr(p->context, "alias"))
 		loader_error(l, &from, NULL, "a value cannot begin with *; put it in quotes");
 	else if (p->context && p->context_mark.line != p->problem_mark.line)
-		loader_error(l, &at, NULL, "%s %s (which began in line %u); mind indentation and quotes",
+		loader_error(l, &at, NULL,
+			"%s %s (which began in line %u); mind indentation and quotes",
 			p->problem, p->context, from.line);
 	else
 		loader_error(l, &at, NULL, "%s%s%s; mind indentation and quotes", p->problem,
@@ -93,8 +95,9 @@ struct lint {
 	unsigned depth, documents;
 };
 
-static const char *const no_anchors = "anchors and aliases (& and *) are not used here; write the "
-				      "value out, or put it in quotes if it begins with one";
+static const char *const no_anchors =
+	"anchors and aliases (& and *) are not used here; write the "
+	"value out, or put it in quotes if it begins with one";
 
 static const char *properties_wrong(const yaml_char_t *anchor, const yaml_char_t *tag)
 {
@@ -119,11 +122,13 @@ static const char *event_wrong(struct lint *lint, const yaml_event_t *e)
 		return properties_wrong(e->data.scalar.anchor, e->data.scalar.tag);
 	case YAML_SEQUENCE_START_EVENT:
 		lint->depth++;
-		wrong = properties_wrong(e->data.sequence_start.anchor, e->data.sequence_start.tag);
+		wrong = properties_wrong(
+			e->data.sequence_start.anchor, e->data.sequence_start.tag);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		lint->depth++;
-		wrong = properties_wrong(e->data.mapping_start.anchor, e->data.mapping_start.tag);
+		wrong = properties_wrong(
+			e->data.mapping_start.anchor, e->data.mapping_start.tag);
 		break;
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:

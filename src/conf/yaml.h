@@ -14,7 +14,8 @@
  * True: *doc holds the document (without a root node if there is nothing in the
  * bytes); give it back with yaml_document_delete. False: errors are with the loader.
  */
-bool yaml_read(struct loader *l, const char *bytes, size_t len, yaml_document_t *doc) MUST_CHECK;
+bool yaml_read(
+	struct loader *l, const char *bytes, size_t len, yaml_document_t *doc) MUST_CHECK;
 
 struct origin yaml_origin(const yaml_mark_t *mark);
 

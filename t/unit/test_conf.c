@@ -767,7 +767,7 @@ END_TEST
 START_TEST(warnings_of_limits)
 {
 	struct conf *conf = good(IN_UVICORN("backlog: 499"));
-	struct rlimit limit = { 200, 200 };
+	struct rlimit limit = { 199, 199 };
 	FILE *file = fopen("/proc/sys/net/core/somaxconn", "r");
 	unsigned most = 0;
 	char *yaml;
@@ -797,7 +797,7 @@ START_TEST(warnings_of_limits)
 	conf = good(PROVIDER_ONLY);
 	ck_assert_uint_eq(
 		warned(conf,
-			"may need 225 open files in one process, and the hard limit is 200"),
+			"may need 225 open files in one process, and the hard limit is 199"),
 		1);
 	conf_free(conf);
 	conf = good(PROVIDER_ONLY "chat: {websocket: {concurrency: {max_connections: 87}}}\n");
