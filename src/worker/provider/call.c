@@ -50,7 +50,7 @@ static uint64_t due_ms(const struct provider_call *call, uint64_t now)
 	case CALL_IN_LINE:
 		return call->arrived_us / 1000 + conf->queue_timeout_ms;
 	case CALL_APPOINTED:
-		return call->appointment.at_ms;
+		return appoint_due_ms(call);
 	case CALL_SENDING:
 		if (call->uploaded < call->body_len)
 			return call->progress_ms + conf->write_timeout_ms;
@@ -112,10 +112,7 @@ static void let_go(struct provider_call *call)
 	transfer_stop(call);
 	event_del(&call->timer);
 	defer_cancel(&call->defer);
-	if (call->appointed)
-		window_return(
-			provider->all->shm, SHM_WINDOW_PROVIDER(provider->index), &call->appointment);
-	call->appointed = false;
+	appoint_leave(call);
 	gate_leave(provider->line, &call->ticket);
 	call_to(call, CALL_DONE);
 	provider->all->running--;
@@ -171,7 +168,7 @@ static void log_end(struct provider_call *call, const struct provider_result *re
 		call->provider->conf->name, result->message ? result->message : facts->text, more);
 }
 
-static void call_end(struct provider_call *call, struct provider_result *result)
+void call_end(struct provider_call *call, struct provider_result *result)
 {
 	result->answered = call->told_head;
 	count_end(call, result->ending);
@@ -222,15 +219,14 @@ static void end_transfer(struct provider_call *call, enum ending transfer, const
 	call_end(call, &result);
 }
 
-/* ---- the way through line and window --------------------------------------------- */
+/* ---- the way to the provider ------------------------------------------------------- */
 
-/* What a client is told to wait: a sane time, clients ignore others. */
-static uint64_t retry_after_ms(uint64_t guess_ms)
+uint64_t call_retry_after_ms(uint64_t guess_ms)
 {
 	return guess_ms < 1000 ? 1000 : guess_ms > 60000 ? 60000 : guess_ms;
 }
 
-static void tell_queued(struct provider_call *call)
+void call_tell_queued(struct provider_call *call)
 {
 	if (call->queued_told)
 		return;
@@ -238,7 +234,7 @@ static void tell_queued(struct provider_call *call)
 	CALL_ASKER(call, on_queued, call->arg);
 }
 
-static void send_now(struct provider_call *call)
+void call_send(struct provider_call *call)
 {
 	if (!call->usage.queue_wait_us) {
 		call->usage.queue_wait_us = clock_us() - call->arrived_us;
@@ -248,69 +244,6 @@ static void send_now(struct provider_call *call)
 	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
 	call_to(call, CALL_SENDING);
 	transfer_start(call);
-}
-
-static bool take_appointment(struct provider_call *call, uint64_t now_ms, uint64_t latest_ms)
-{
-	struct provider *provider = call->provider;
-
-	call->appointed = window_take(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index),
-		now_ms, latest_ms, &call->appointment);
-	return call->appointed;
-}
-
-/* It has a permit: when may it go? */
-static void appoint(struct provider_call *call)
-{
-	const struct conf_provider *conf = call->provider->conf;
-	uint64_t now = clock_ms();
-
-	if (!take_appointment(call, now, call->arrived_us / 1000 + conf->queue_timeout_ms)) {
-		struct provider_result result = {
-			.ending = END_RATE_LIMITED,
-			.limit = call->provider->rate_limit,
-			.retry_after_ms = retry_after_ms(
-				call->appointment.at_ms > now ? call->appointment.at_ms - now : 0),
-		};
-		call_end(call, &result);
-		return;
-	}
-	call_to(call, CALL_APPOINTED);
-	if (call->appointment.at_ms <= now) {
-		send_now(call);
-		return;
-	}
-	if (!call->window_waited)
-		pstat_add(call->provider->index, PSTAT_WINDOW_WAITS, 1);
-	call->window_waited = true;
-	call_arm(call);
-	tell_queued(call);
-}
-
-bool call_keep_appointment(struct provider_call *call)
-{
-	struct provider *provider = call->provider;
-	uint64_t now = clock_ms();
-
-	/*
-	 * libcurl sends it again when the connection that it reused turns out to be dead. The
-	 * provider may have seen the first one all the same, so this one counts as well.
-	 */
-	if (call->appointed || take_appointment(call, now, now)) {
-		call->appointed = false;
-		call->kept = window_keep(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index),
-			&call->appointment, now);
-		call->missed = !call->kept;
-	} else {
-		call->missed = true;
-	}
-	if (call->missed)
-		return false;
-	pstat_add(provider->index, PSTAT_ATTEMPTS, 1);
-	call->uploaded = 0;
-	call->progress_ms = now;
-	call_arm(call);
-	return true;
 }
 
 void call_transfer_done(struct provider_call *call, CURLcode code)
@@ -340,7 +273,7 @@ static void queue_timed_out(struct provider_call *call)
 	struct gate_reading line;
 
 	gate_read(call->provider->all->shm, SHM_GATE_PROVIDER(call->provider->index), &line);
-	result.retry_after_ms = retry_after_ms(line.interval_us * line.waiting / 1000);
+	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
 	call_end(call, &result);
 }
 
@@ -362,7 +295,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 			queue_timed_out(call);
 		break;
 	case CALL_APPOINTED:
-		send_now(call);
+		appoint_due(call);
 		break;
 	case CALL_SENDING:
 		end_transfer(call,
@@ -406,7 +339,7 @@ static void call_turn(void *arg)
 			event_del(&call->timer);
 			appoint(call);
 		} else {
-			tell_queued(call);
+			call_tell_queued(call);
 		}
 		break;
 	case CALL_ANSWERING:

@@ -51,7 +51,8 @@ struct provider_result {
 	enum ending ending;
 	int status;		 /* of the provider's answer; 0 if there was none */
 	const char *message;	 /* for the client: what happened, in plain words; NULL: the ending's text */
-	const char *body;	 /* the provider's error body (END_PROVIDER_STATUS, END_PROVIDER_AUTH), cut to 64 KiB */
+	const char *body;	 /* the provider's error body (END_PROVIDER_STATUS, END_PROVIDER_AUTH) or the data of
+				  * its error event (END_STREAM_ERROR: on_bytes() has passed it on already), cut to 64 KiB */
 	size_t body_len;
 	const char *limit;	 /* configuration path of the limit that was hit, or NULL */
 	uint64_t retry_after_ms; /* 0: not known */
@@ -66,6 +67,14 @@ struct provider_usage {
 	uint64_t queue_wait_us;
 	uint64_t first_token_us; /* from grant to the first event or body byte */
 };
+
+/*
+ * A 2xx answer is a stream or a document, by its content type, whatever was asked for. A stream goes on
+ * as it comes. Any other answer is collected (16 MiB at most), checked to be JSON, and then passed on
+ * whole: on_head(), on_bytes() once, without has_room(), on_end(END_COMPLETE); if it is not JSON,
+ * there is on_end(END_PROVIDER_GARBAGE) only. A stream is complete with [DONE], or at its
+ * end when a finish_reason came; bytes behind [DONE] may come in the same block as it.
+ */
 
 /*
  * What the asker hears; arg is the asker's. May be called from inside libcurl: a callback may call any

@@ -25,6 +25,8 @@ struct provider {
 	struct curl_slist *headers; /* of all requests; the API key is in it */
 	char *permits_limit;	    /* configuration paths, for errors */
 	char *rate_limit;
+	uint64_t ahead_ms; /* appointments are taken for so long ahead, see appoint.c */
+	TAILQ_HEAD(, provider_call) asking; /* have a permit and wait to be given an appointment */
 	/* For the gauges: sockets open, transfers running, and what we called idle. */
 	unsigned sockets, transfers, idle;
 };
@@ -48,7 +50,7 @@ void provider_count_idle(struct provider *provider);
  *
  *	NEW	 call_start() was called; the rest comes at the end of the turn
  *	IN_LINE	 waits for a permit
- *	APPOINTED has a permit and a time at which it may be sent
+ *	APPOINTED has a permit and waits for requests_per_minute
  *	SENDING	 has a transfer; no head of an answer yet
  *	ANSWERING the head came
  *	DONE	 holds nothing any more
@@ -85,6 +87,8 @@ struct provider_call {
 	/* what it holds */
 	struct gate_ticket ticket;
 	struct appointment appointment;
+	bool asking;	/* in the provider's list; appointment.at_ms is a guess */
+	TAILQ_ENTRY(provider_call) entry;
 	bool appointed; /* the appointment is neither kept nor given back */
 	bool kept;	/* a request has gone out under it */
 	bool missed;	/* it came too late for its appointment: take another */
@@ -118,10 +122,16 @@ struct provider_call {
 void call_to(struct provider_call *call, enum call_state state);
 /* Do what is due at the end of the turn. */
 void call_later(struct provider_call *call);
+/* The request goes out. */
+void call_send(struct provider_call *call);
+/* The call must wait: tell the asker, once. */
+void call_tell_queued(struct provider_call *call);
+/* It ends, and is freed; never inside libcurl or a callback of the asker. */
+void call_end(struct provider_call *call, struct provider_result *result);
+/* What a client is told to wait: a sane time, clients ignore others. */
+uint64_t call_retry_after_ms(uint64_t guess_ms);
 /* gate_granted_fn */
 void call_granted(struct gate_ticket *ticket, void *arg);
-/* The connection stands, the request would go out now. False: it must not. */
-bool call_keep_appointment(struct provider_call *call);
 /* The provider took or sent a byte. */
 void call_progress(struct provider_call *call);
 /* When the timer of this state is due; set it. */
@@ -130,6 +140,19 @@ void call_arm(struct provider_call *call);
 void call_first_token(struct provider_call *call);
 /* The transfer ended by itself. */
 void call_transfer_done(struct provider_call *call, CURLcode code);
+
+/* ---- appoint.c ---- */
+
+/* The call has a permit: it goes out now, or waits for the time at which it may, or ends END_RATE_LIMITED. */
+void appoint(struct provider_call *call);
+/* When to look at it again. */
+uint64_t appoint_due_ms(const struct provider_call *call);
+/* That time has come. */
+void appoint_due(struct provider_call *call);
+/* The connection stands, the request would go out now. False: it must not. */
+bool appoint_keep(struct provider_call *call);
+/* Give back what was not kept. */
+void appoint_leave(struct provider_call *call);
 
 /*
  * Call the asker, if it wants to be called. Meanwhile the call cannot go away: a

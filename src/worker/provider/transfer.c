@@ -82,7 +82,7 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 {
 	struct provider_call *call = arg;
 
-	return !call->cancelled && call_keep_appointment(call) ? CURL_PREREQFUNC_OK
+	return !call->cancelled && appoint_keep(call) ? CURL_PREREQFUNC_OK
 							       : CURL_PREREQFUNC_ABORT;
 }
 
