@@ -91,6 +91,22 @@ def hung(tap):
 		second = wait_workers(gate, 2, [first[0]])
 		tap.ok(second.get(0) and second.get(1) == first[1], '... and replaced, the other one is left alone')
 
+def neighbours(tap):
+	"""A worker hangs: its clients are served by the next one until it is back."""
+	with Gate(NOBODY, tap, workers=3, server={'worker_timeout': 600}) as gate:
+		pids = wait_workers(gate, 3)
+		os.kill(pids[0], signal.SIGSTOP)
+		os.kill(pids[2], signal.SIGSTOP)
+		tap.ok(gate.wait_line(r'worker 1\].* accepting for worker 2') and gate.wait_line(r'worker 1\].* accepting for worker 0'),
+			'the one worker that is left accepts for both that hang')
+		answers = [request(gate.port, 'GET', '/health/live', timeout=20)[0] for _ in range(60)]
+		tap.is_(answers, [200] * 60, '... so that every client is served')
+		os.kill(pids[0], signal.SIGCONT)
+		os.kill(pids[2], signal.SIGCONT)
+		tap.ok(gate.wait_line('no longer accepting for worker 2') and gate.wait_line('no longer accepting for worker 0'),
+			'... until they are back')
+		tap.is_(gate.workers(), pids, 'nobody was replaced')
+
 def drain(tap):
 	with Gate(NOBODY, tap, workers=2) as gate:
 		wait_workers(gate, 2)
@@ -175,6 +191,6 @@ def command_line(tap):
 	tap.like(err, r'an address of this machine', '... and advice')
 
 with Tap() as tap:
-	for part in (boot_and_stop, deaths, hung, drain, impatient, orphans, one_address_one_master,
+	for part in (boot_and_stop, deaths, hung, neighbours, drain, impatient, orphans, one_address_one_master,
 			run_directory, command_line):
 		part(tap)

@@ -22,6 +22,7 @@
 #include "worker/endpoint/endpoint.h"
 #include "worker/exchange/exchange.h"
 #include "worker/http/http.h"
+#include "worker/neighbours.h"
 #include "worker/provider/provider.h"
 
 #include <event2/event.h>
@@ -48,6 +49,7 @@ struct worker {
 	struct providers *providers;
 	bool endpoint_is_open;
 	struct http *http;
+	struct neighbours *neighbours;
 	bool draining;
 	bool leaving;
 };
@@ -116,8 +118,11 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
+	uint64_t now_ms = clock_ms();
 
-	shm_slot_beat(w->heritage->shm, w->heritage->slot, clock_ms());
+	shm_slot_beat(w->heritage->shm, w->heritage->slot, now_ms);
+	if (!w->draining)
+		neighbours_watch(w->neighbours, now_ms);
 }
 
 static void on_lifeline(evutil_socket_t fd, short what, void *arg)
@@ -236,6 +241,7 @@ static bool open_rooms(struct worker *w)
 		log_error("worker", "cannot set up the client side");
 		return false;
 	}
+	w->neighbours = neighbours_open(h, w->http);
 	return true;
 }
 
@@ -276,6 +282,8 @@ static void close_rooms(struct worker *w)
 		event_base_loop(w->base, EVLOOP_NONBLOCK);
 		settle(w);
 	}
+	if (w->neighbours)
+		neighbours_close(w->neighbours);
 	if (w->endpoint_is_open)
 		endpoint_close();
 	if (w->providers)

@@ -27,10 +27,18 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <event2/listener.h>
 #include <evhtp.h>
 #include <sys/uio.h>
 
 struct ws;
+
+/* A listening socket of another worker that we accept from for a while. */
+struct extra_listener {
+	TAILQ_ENTRY(extra_listener) entry;
+	int listen_fd; /* as the caller names it */
+	struct evconnlistener *listener;
+};
 
 struct http {
 	struct event_base *base;
@@ -42,6 +50,7 @@ struct http {
 	bufferevent_data_cb evhtp_read;
 	bufferevent_data_cb evhtp_write;
 	struct bufferevent *feed;
+	TAILQ_HEAD(, extra_listener) extras;
 	struct event *accept_again;
 	bool accept_paused;
 	bool draining;

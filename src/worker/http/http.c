@@ -28,12 +28,15 @@
 static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct http *http = arg;
+	struct extra_listener *extra;
 
 	if (!http->accept_paused)
 		return;
 	http->accept_paused = false;
 	if (http->htp->server)
 		evconnlistener_enable(http->htp->server);
+	TAILQ_FOREACH(extra, &http->extras, entry)
+		evconnlistener_enable(extra->listener);
 }
 
 /* libevent tells us of failed accepts; left alone it would try again at once, for ever. */
@@ -96,8 +99,50 @@ static int start_listening(struct http *http, int listen_fd)
 	return 0;
 }
 
+static void stop_extra(struct http *http, struct extra_listener *extra)
+{
+	TAILQ_REMOVE(&http->extras, extra, entry);
+	evconnlistener_free(extra->listener);
+	free(extra);
+}
+
+/* libevhtp knows one listener; the further one is made by it, too, so that it accepts in the same way. */
+static void start_extra(struct http *http, int listen_fd)
+{
+	struct evconnlistener *own = http->htp->server;
+	struct extra_listener *extra;
+	int error = start_listening(http, listen_fd);
+
+	if (error) {
+		log_warning("http", "cannot accept for another worker: %s", strerror(-error));
+	} else {
+		extra = xmalloc(sizeof(*extra));
+		extra->listen_fd = listen_fd;
+		extra->listener = http->htp->server;
+		TAILQ_INSERT_TAIL(&http->extras, extra, entry);
+	}
+	http->htp->server = own;
+}
+
+void http_accept_also(struct http *http, int listen_fd, bool on)
+{
+	struct extra_listener *extra;
+
+	TAILQ_FOREACH(extra, &http->extras, entry)
+		if (extra->listen_fd == listen_fd)
+			break;
+	if (on && !extra && !http->draining)
+		start_extra(http, listen_fd);
+	else if (!on && extra)
+		stop_extra(http, extra);
+}
+
 static void stop_listening(struct http *http)
 {
+	struct extra_listener *extra;
+
+	while ((extra = TAILQ_FIRST(&http->extras)))
+		stop_extra(http, extra);
 	if (!http->htp->server)
 		return;
 	evhtp_unbind_socket(http->htp);
@@ -149,6 +194,7 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	http->route = route;
 	http->route_arg = route_arg;
 	TAILQ_INIT(&http->conns);
+	TAILQ_INIT(&http->extras);
 	set_sizes_and_times(http);
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->feed = bufferevent_socket_new(base, -1, 0);

@@ -15,6 +15,11 @@ struct http; /* all client connections of this worker */
 /* Serve the listening socket listen_fd (bound, listening, non-blocking; stays the caller's). */
 struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
 	exchange_route_fn route, void *route_arg);
+/*
+ * Accept from the listening socket of another worker as well (on: it does not answer), or no longer. The
+ * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
+ */
+void http_accept_also(struct http *http, int listen_fd, bool on);
 /* Stop accepting; close idle connections; every app hears on_drain(); connections close after
  * the answer that is running. */
 void http_drain(struct http *http);
