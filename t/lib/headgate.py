@@ -160,6 +160,21 @@ class Sim(Process):
 			rows = [json.loads(line) for line in file if line.endswith('\n')]
 		return [row for row in rows if kind is None or row['event'] == kind]
 
+	def most_in_flight(self, grace_us=100000):
+		"""The most requests in flight at once, without those whose client had left: a FIN and another
+		process's new request travel on two connections and may be seen in either order, so a
+		request that ends as client_gone within grace_us was not in flight any more."""
+		most, running = 0, {}
+		rows = [row for row in self.events() if row['event'] in ('request', 'done')]
+		gone = {row['req']: row['t_us'] for row in rows if row['event'] == 'done' and row['how'] == 'client_gone'}
+		for row in rows:
+			if row['event'] == 'done':
+				running.pop(row['req'], None)
+				continue
+			running[row['req']] = True
+			most = max(most, sum(gone.get(req, row['t_us'] + 2 * grace_us) > row['t_us'] + grace_us for req in running))
+		return most
+
 
 def config_text(sim, workers=2, chat=None, concurrency=None, server=None, http_client=None, streaming=None,
 		context=None, provider=None, extra='', system_prompt='', run_dir='', access_log=False):
@@ -393,3 +408,41 @@ async def ws_answer(ws, request_id='r1', timeout=120):
 def sim_text(n):
 	"""What llmsim --text tokens answers with n tokens."""
 	return ''.join(f't{i} ' for i in range(n))
+
+
+class Load:
+	"""Clients that come again and again, over SSE and WebSocket, until told to stop; the simulator
+	speaks --text tokens --tokens 20."""
+	def __init__(self, port):
+		self.port, self.going, self.complete, self.cut, self.wrong, self.refused = port, True, 0, 0, 0, 0
+
+	async def client(self, n):
+		while self.going:
+			try:
+				if n % 3 == 0:
+					ws = await ws_connect(self.port)
+					await ws_ask(ws)
+					messages, text = await ws_answer(ws)
+					await ws.close()
+					ended = messages[-1]['status'] == 'complete'
+				elif n % 3 == 1:
+					s = await stream_chat(self.port)
+					ended, text = s.events and s.events[-1] == '[DONE]', s.text()
+				else:	# leaves while it waits or reads
+					s = await Stream().open(self.port, chat_body())
+					await asyncio.sleep(0.01 * (n % 7))
+					s.close()
+					continue
+				self.complete += ended and text == sim_text(20)
+				self.wrong += not (ended and text == sim_text(20))
+			except ConnectionRefusedError:
+				self.refused += 1
+			except Exception:
+				self.cut += 1		# our worker was killed: the connection says so
+
+	async def run(self, clients, until):
+		tasks = [asyncio.create_task(self.client(n)) for n in range(clients)]
+		await until()
+		self.going = False
+		await asyncio.wait(tasks, timeout=60)
+		return sum(not t.done() for t in tasks)
