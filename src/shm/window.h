@@ -3,8 +3,9 @@
  * window.h - at most N requests in any window of W ms (requests_per_minute).
  *
  * A ring of the last N send times in the segment. Whoever wants to send takes the
- * ring's next slot: his appointment is max(now, that slot's time + W + S), and it may be kept up to
- * S late (S: W / 100, at least 100 ms but no more than W / 10). So no W ms ever hold more than N; the order is that of asking; it costs O(1), and it is one
+ * ring's next slot: his appointment is max(now, that slot's time + W + S), and it may
+ * be kept up to S late (S: W / 100, at least 100 ms but no more than W / 10). So no W ms
+ * ever hold more than N; the order is that of asking; it costs O(1), and it is one
  * compare-and-swap on one word, so a dead worker leaves nothing half done: an
  * appointment that it did not keep is lost for one window and heals by itself.
  */
@@ -33,9 +34,9 @@ bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t lat
 void window_return(struct shm *shm, unsigned window, struct appointment *a);
 
 /*
- * The request goes out now. More than S late, the true time is recorded. False: so late, and the
- * slot is promised to somebody else already;
- * the request must not go out, take another appointment.
+ * The request goes out now; if that is more than S late, the true time is recorded. False: it is
+ * that late, and the slot is promised to somebody else already: the request must not go out, take
+ * another appointment.
  */
 bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64_t now_ms) MUST_CHECK;
 
@@ -45,9 +46,7 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
  */
 int window_set_limit(struct shm *shm, unsigned window, uint32_t limit) MUST_CHECK;
 
-/*
- * How many of the limit cannot be had now: used within the window that ends now, or promised.
- */
+/* How many of the limit were used within the window that ends now, or are promised. */
 struct window_reading {
 	uint64_t limit;
 	uint64_t window_ms;
