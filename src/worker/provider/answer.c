@@ -235,7 +235,9 @@ static enum ending document_ending(
 		return transfer;
 	buf_reserve(body, 0);
 	if (!json_scan(body->data, body->len, DEPTH_MAX, found, USAGE_FINDS, &fault)) {
-		*detail_r = json_fault_text(fault.code);
+		snprintf(call->detail, sizeof(call->detail), "not JSON (%.100s): %s",
+			call->answer.content_type, json_fault_text(fault.code));
+		*detail_r = call->detail;
 		return END_PROVIDER_GARBAGE;
 	}
 	note_usage(call, body->data, found);

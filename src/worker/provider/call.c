@@ -50,7 +50,7 @@ static uint64_t due_ms(const struct provider_call *call, uint64_t now)
 	case CALL_IN_LINE:
 		return call->arrived_us / 1000 + conf->queue_timeout_ms;
 	case CALL_APPOINTED:
-		return appoint_due_ms(call);
+		return call->appointment.at_ms;
 	case CALL_SENDING:
 		if (call->uploaded < call->body_len)
 			return call->progress_ms + conf->write_timeout_ms;
@@ -257,7 +257,7 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 		appoint(call);
 	} else {
 		end_transfer(call, transfer_ending(code),
-			*call->curl_error || code == CURLE_OK ? call->curl_error
+			*call->detail || code == CURLE_OK ? call->detail
 							      : curl_easy_strerror(code));
 	}
 }
@@ -295,7 +295,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 			queue_timed_out(call);
 		break;
 	case CALL_APPOINTED:
-		appoint_due(call);
+		call_send(call);
 		break;
 	case CALL_SENDING:
 		end_transfer(call,

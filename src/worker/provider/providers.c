@@ -4,7 +4,6 @@
 #include "worker/provider/room.h"
 
 #include "base/bug.h"
-#include "base/clock.h"
 #include "conf/conf.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
@@ -13,12 +12,8 @@
 static void open_provider(struct providers *all, unsigned index)
 {
 	struct provider *p = &all->provider[index];
-	struct window_reading window;
 
 	*p = (struct provider){ .all = all, .index = index, .conf = &all->conf->providers[index] };
-	TAILQ_INIT(&p->asking);
-	window_read(all->shm, SHM_WINDOW_PROVIDER(index), clock_ms(), &window);
-	p->ahead_ms = window.window_ms - window.window_ms / 10;
 	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(index), call_granted, p);
 	p->headers = transfer_headers(p->conf->key);
 	p->permits_limit =

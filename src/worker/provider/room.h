@@ -25,8 +25,6 @@ struct provider {
 	struct curl_slist *headers; /* of all requests; the API key is in it */
 	char *permits_limit;	    /* configuration paths, for errors */
 	char *rate_limit;
-	uint64_t ahead_ms; /* appointments are taken for so long ahead, see appoint.c */
-	TAILQ_HEAD(, provider_call) asking; /* have a permit and wait to be given an appointment */
 	/* For the gauges: sockets open, transfers running, and what we called idle. */
 	unsigned sockets, transfers, idle;
 };
@@ -50,7 +48,7 @@ void provider_count_idle(struct provider *provider);
  *
  *	NEW	 call_start() was called; the rest comes at the end of the turn
  *	IN_LINE	 waits for a permit
- *	APPOINTED has a permit and waits for requests_per_minute
+ *	APPOINTED has a permit and a time at which it may be sent
  *	SENDING	 has a transfer; no head of an answer yet
  *	ANSWERING the head came
  *	DONE	 holds nothing any more
@@ -87,8 +85,6 @@ struct provider_call {
 	/* what it holds */
 	struct gate_ticket ticket;
 	struct appointment appointment;
-	bool asking;	/* in the provider's list; appointment.at_ms is a guess */
-	TAILQ_ENTRY(provider_call) entry;
 	bool appointed; /* the appointment is neither kept nor given back */
 	bool kept;	/* a request has gone out under it */
 	bool missed;	/* it came too late for its appointment: take another */
@@ -112,7 +108,7 @@ struct provider_call {
 	uint64_t arrived_us;
 	uint64_t granted_us;
 	struct provider_usage usage;
-	char curl_error[CURL_ERROR_SIZE];
+	char detail[CURL_ERROR_SIZE]; /* why it failed, in libcurl's words or ours */
 	char message[512];
 };
 
@@ -145,10 +141,6 @@ void call_transfer_done(struct provider_call *call, CURLcode code);
 
 /* The call has a permit: it goes out now, or waits for the time at which it may, or ends END_RATE_LIMITED. */
 void appoint(struct provider_call *call);
-/* When to look at it again. */
-uint64_t appoint_due_ms(const struct provider_call *call);
-/* That time has come. */
-void appoint_due(struct provider_call *call);
 /* The connection stands, the request would go out now. False: it must not. */
 bool appoint_keep(struct provider_call *call);
 /* Give back what was not kept. */

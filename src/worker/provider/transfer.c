@@ -168,7 +168,7 @@ static void set_connection(CURL *easy, struct provider *provider)
 static void set_request(CURL *easy, struct provider_call *call)
 {
 	SET(easy, CURLOPT_PRIVATE, call);
-	SET(easy, CURLOPT_ERRORBUFFER, call->curl_error);
+	SET(easy, CURLOPT_ERRORBUFFER, call->detail);
 	SET(easy, CURLOPT_URL, call->url);
 	SET(easy, CURLOPT_HTTPHEADER, call->headers);
 	if (call->body) {
@@ -196,7 +196,7 @@ void transfer_start(struct provider_call *call)
 	set_connection(easy, provider);
 	set_request(easy, call);
 	call->easy = easy;
-	call->curl_error[0] = 0;
+	call->detail[0] = 0;
 	provider->transfers++;
 	provider_count_idle(provider);
 	curl_loop_add(&provider->all->loop, easy);
