@@ -128,7 +128,7 @@ static const struct {
 	{ "/stream-error", END_STREAM_ERROR, 200, ": out of \"luck\"",
 		"{\"error\":{\"message\":\"out of \\\"luck\\\"\",\"code\":null}}", 0, 1, 4 },
 	{ "/says-error", END_COMPLETE, 200, "", NULL, 0, 1, 5 },
-	{ "/bad-json", END_PROVIDER_GARBAGE, 200, "ends too early", NULL, 0, 0, 0 },
+	{ "/bad-json", END_PROVIDER_GARBAGE, 200, "not JSON (application/json): the text ends too early", NULL, 0, 0, 0 },
 	{ "/429", END_PROVIDER_STATUS, 429, "429", "{\"error\":{\"message\":\"slow down\"}}", 7000, 0,
 		0 },
 	{ "/429ms", END_PROVIDER_STATUS, 429, "429", "{}", 251, 0, 0 },
@@ -180,7 +180,7 @@ START_TEST(nobody_listens)
 }
 END_TEST
 
-START_TEST(no_tls_where_it_was_expected)
+START_TEST(tls_handshake_counts_as_connecting)
 {
 	struct asked a = { 0 };
 	struct rig rig;
@@ -188,7 +188,7 @@ START_TEST(no_tls_where_it_was_expected)
 
 	rig_open(&rig, &(struct rig_options){ .base_url = url });
 	snprintf(url, sizeof(url), "https://127.0.0.1:%u/v1", rig.fake->port);
-	/* The fake one waits for a head, and gets what looks like none until we hang up. */
+	/* The fake one takes the handshake for the beginning of a head, and waits for its end. */
 	rig.provider[0].connect_timeout_ms = 300;
 	ask_and_wait(&a, &rig, "/json");
 	ck_assert_int_eq(a.result.ending, END_CONNECT_TIMEOUT);
@@ -454,7 +454,7 @@ int main(void)
 	UNIT_RUN("provider", stream_comes_whole_and_in_order, request_carries_what_it_should,
 		connection_is_used_again, dead_pooled_connection_is_no_error,
 		document_is_checked_and_passed_on, endings_are_told_apart, nobody_listens,
-		no_tls_where_it_was_expected, read_timeout_before_and_between_tokens,
+		tls_handshake_counts_as_connecting, read_timeout_before_and_between_tokens,
 		write_timeout_when_the_request_is_not_taken, large_request_arrives,
 		pause_holds_the_provider_back, resume_from_within_does_not_recurse,
 		cancel_in_any_callback, cancel_another_from_a_callback,
