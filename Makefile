@@ -97,11 +97,11 @@ CHECK_B = $(if $(filter asan,$(SAN)),build/asan,build/check)
 T = t/t*.t
 check:
 	@scripts/deps check
-	+@$(MAKE) --no-print-directory check-here B=$(CHECK_B) DEVELOPER=1
+	+@$(MAKE) --no-print-directory -j$$(nproc) check-here B=$(CHECK_B) DEVELOPER=1
 check-here: check-tree all $(UNITS)
 	HEADGATE_BUILD=$(B) prove --timer --merge -e '' $(UNITS) $(wildcard $(T))
 check-unit:
-	+@$(MAKE) --no-print-directory check-unit-here B=$(CHECK_B) DEVELOPER=1
+	+@$(MAKE) --no-print-directory -j$$(nproc) check-unit-here B=$(CHECK_B) DEVELOPER=1
 check-unit-here: $(UNITS)
 	prove --timer -e '' $(UNITS)
 # What the tree promises about itself: rooms, sizes, documentation.
@@ -119,7 +119,7 @@ build/node/node_modules/.done: t/node/package.json
 	npm install --prefix build/node --no-audit --no-fund --loglevel=error
 	@touch $@
 demo: deps
-	+@$(MAKE) --no-print-directory all
+	+@$(MAKE) --no-print-directory -j$$(nproc) all
 	@B=$(B) scripts/demo start
 demo-stop:
 	@B=$(B) scripts/demo stop
