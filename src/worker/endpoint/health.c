@@ -124,8 +124,8 @@ static void respond(struct exchange *x, int status, const char *word)
 
 	buf_addf(&out, "{\"status\":\"%s\"", word);
 	add_connections(&out);
-	add_endings(&out, "rejections", END_BAD_REQUEST, END_CLIENT_STALLED);
-	add_endings(&out, "failures", END_CONNECT_FAILED, END_INTERNAL);
+	add_endings(&out, "rejections", END_BAD_REQUEST, END_RATE_LIMITED);
+	add_endings(&out, "failures", END_CLIENT_STALLED, END_INTERNAL);
 	add_workers(&out, now_ms);
 	add_providers(&out, now_ms);
 	buf_addf(&out, ",\"uptime_s\":%" PRIu64 ",\"version\":\"" HEADGATE_VERSION "\"}",
