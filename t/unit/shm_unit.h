@@ -21,6 +21,28 @@
 static char unit_dir[64], unit_path[96];
 static int unit_wake[UNIT_SLOTS];
 
+static struct shm *unit_shm;
+static struct gate_line *unit_lines[UNIT_SLOTS];
+
+static inline void unit_line_close(unsigned slot)
+{
+	gate_line_close(unit_lines[slot]);
+	unit_lines[slot] = NULL;
+}
+
+/* Close what the test opened, before its tickets are gone, and remove it. */
+static inline void unit_close(void)
+{
+	for (unsigned i = 0; i < UNIT_SLOTS; i++)
+		if (unit_lines[i])
+			unit_line_close(i);
+	if (unit_shm)
+		shm_close(unit_shm, true);
+	unit_shm = NULL;
+	rmdir(unit_dir);
+}
+
+/* At the end of the test's process, however it came. */
 static inline void unit_remove(void)
 {
 	unlink(unit_path);
@@ -54,13 +76,13 @@ static inline struct shm *unit_segment(uint64_t gate_limit, uint32_t window_limi
 	for (unsigned i = 0; i < UNIT_SLOTS; i++)
 		unit_wake[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	shm_bind(shm, SHM_MASTER, unit_wake);
-	return shm;
+	return unit_shm = shm;
 }
 
 static inline struct gate_line *unit_line(struct shm *shm, unsigned slot, gate_granted_fn granted, void *arg)
 {
 	shm_bind(shm, slot, unit_wake);
-	return gate_line_open(shm, 0, granted, arg);
+	return unit_lines[slot] = gate_line_open(shm, 0, granted, arg);
 }
 
 /* How often the wake descriptor of this slot was written since the last call. */

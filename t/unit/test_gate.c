@@ -78,8 +78,6 @@ START_TEST(permits_are_given_at_once_while_there_are_any)
 	gate_leave(line, &t[2]);
 	ck_assert_uint_eq(unit_used(shm), 0);
 	unit_books_balance(shm);
-	gate_line_close(line);
-	shm_close(shm, true);
 }
 END_TEST
 
@@ -159,7 +157,7 @@ START_TEST(who_leaves_the_line_costs_nothing)
 	gate_leave(a, &t[2]);
 	gate_poll(b);
 	ck_assert_ptr_eq(served[1], &t[3]);
-	gate_line_close(b); /* takes t[5] out of line; t[3] is held until the worker is dead */
+	unit_line_close(1); /* takes t[5] out of line; t[3] is held until the worker is dead */
 	ck_assert_int_eq(t[5].state, TICKET_IDLE);
 	ck_assert_uint_eq(unit_used(shm), 1);
 	unit_books_balance(shm);

@@ -260,7 +260,8 @@ static void troupe_end(struct troupe *t)
 	ck_assert_uint_eq(atomic_load(&stage->holders), 0);
 	ck_assert_uint_eq(unit_used(t->shm), 0);
 	unit_books_balance(t->shm);
-	shm_close(t->shm, true);
+	unit_close();
+	munmap(stage, sizeof(*stage));
 }
 
 START_TEST(hundreds_of_deaths_lose_and_invent_nothing)

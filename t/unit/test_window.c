@@ -322,7 +322,7 @@ static unsigned run(unsigned for_ms, unsigned returns_percent, unsigned late_per
 			ck_assert_uint_ge(stage->sent[i + LIMIT] - at, STEP_W);
 		in_middle += at >= T0 + STEP_W && at < T0 + for_ms / STEP_W * STEP_W;
 	}
-	shm_close(shm, true);
+	unit_close();
 	return in_middle;
 }
 
