@@ -53,6 +53,7 @@ struct http {
 	TAILQ_HEAD(, extra_listener) extras;
 	struct event *accept_again;
 	bool accept_paused;
+	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
 	/* durations with a queue each (common timeouts) */
 	const struct timeval *header_timeout;

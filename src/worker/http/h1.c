@@ -274,15 +274,16 @@ static void fill_request(struct conn *c)
 {
 	struct exchange_request *r = &c->x.request;
 
-	r->method = c->head.method;
-	r->path = c->head.path;
-	r->query = c->head.query;
+	/* of a head that was refused nothing is known */
+	r->method = c->head.method ? c->head.method : "-";
+	r->path = c->head.method ? c->head.path : "-";
+	r->query = c->head.method ? c->head.query : "";
 	r->headers = c->head.fields;
 	r->nheaders = c->head.nfields;
 	r->body = c->head.has_body ? c->body.data : NULL;
 	r->body_len = c->body.len;
 	r->peer = c->peer;
-	r->websocket = ws_handshake_asked(&c->head);
+	r->websocket = c->head.method && ws_handshake_asked(&c->head);
 }
 
 void h1_begin(struct conn *c)
@@ -324,6 +325,7 @@ bool h1_step(struct conn *c)
 	return true;
 }
 
+/* Not routed, but told and counted as every request is: an exchange without an app. */
 void h1_refuse(struct conn *c, enum ending ending, const char *why)
 {
 	const struct exchange_error error = { .ending = ending, .message = why };
@@ -331,15 +333,18 @@ void h1_refuse(struct conn *c, enum ending ending, const char *why)
 		{ "Sec-WebSocket-Version", "13" }, { "Upgrade", "websocket" } };
 	struct buf body = BUF_INIT;
 
-	log_debug("http", "%s: refused with %d: %s", c->peer, ending_facts[ending].http,
-		why ? why : ending_facts[ending].text);
 	stat_add(STAT_REJECTED_INPUT, 1);
-	stat_ending(ending);
 	exchange_error_json(&body, &error);
+	exchange_begin(&c->x, &h1_port);
+	fill_request(c);
+	exchange_identify(&c->x);
+	c->x.status = ending_facts[ending].http;
+	c->x.sent_bytes = body.len;
+	c->x_open = true;
 	c->last = true;
-	conn_timer(c, NULL);
-	send_whole(c, ending_facts[ending].http, headers, ending == END_UPGRADE_REQUIRED ? 3 : 1, body.data,
-		body.len);
-	buf_release(&body);
 	c->phase = CONN_FLUSH;
+	conn_timer(c, NULL);
+	send_whole(c, c->x.status, headers, ending == END_UPGRADE_REQUIRED ? 3 : 1, body.data, body.len);
+	conn_end_exchange(c, ending);
+	buf_release(&body);
 }

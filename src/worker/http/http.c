@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "worker/http/conn.h"
 #include "base/bug.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "conf/conf.h"
@@ -20,6 +21,8 @@
 #define FAREWELL_MS 2000
 /* Out of descriptors: try again after this, or when a connection closes. */
 #define ACCEPT_PAUSE_MS 100
+/* A shortage is over, and the next one is worth a new line in the log, after this long without one. */
+#define SHORTAGE_OVER_MS 10000
 /* Unread bytes of one connection: at least this, and a whole head. */
 #define INPUT_MIN (64u << 10)
 
@@ -43,18 +46,18 @@ static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
 	const struct timeval pause = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
-	static struct log_rate rate;
 	struct http *http = ((evhtp_t *)arg)->arg; /* the listener is libevhtp's */
-	uint64_t missed;
 	int error = errno;
+	uint64_t now_ms = clock_ms();
 
 	evconnlistener_disable(listener);
 	http->accept_paused = true;
 	event_add(http->accept_again, &pause);
 	stat_add(STAT_ACCEPT_PAUSED, 1);
-	if (log_rate_ok(&rate, &missed))
+	if (!http->accept_failed_ms || now_ms - http->accept_failed_ms > SHORTAGE_OVER_MS)
 		log_warning("http", "not accepting for a while: %s; %u connections are open",
 			strerror(error), http->nconns);
+	http->accept_failed_ms = now_ms;
 }
 
 static evhtp_res on_accepted(evhtp_connection_t *evhtp, void *arg)
