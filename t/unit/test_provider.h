@@ -330,7 +330,7 @@ static inline void rig_wake(evutil_socket_t fd, short what, void *arg)
 
 static inline void rig_turn(struct rig *rig)
 {
-	event_base_loop(rig->base, EVLOOP_ONCE);
+	event_base_loop(rig->base, EVLOOP_ONCE | (defer_pending() ? EVLOOP_NONBLOCK : 0));
 	do {
 		defer_run();
 		providers_poll(rig->providers);
