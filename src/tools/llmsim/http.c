@@ -49,6 +49,7 @@ struct http_conn {
 	uint64_t slow_ms;
 	struct wheel_timer timer; /* slow reading, or settling while idle */
 	struct defer end;
+	struct defer advance;
 	bool advancing, idle, settled;
 	bool uncounted;
 	uint64_t raised_max; /* to how many connections, by coming; 0: not at all */
@@ -110,6 +111,7 @@ static void conn_close(struct http_conn *c, enum http_end how)
 		c->server->counts.open--;
 	events_write("close", "\"conn\":%" PRIu64, c->req.conn);
 	fd_close(&c->fd);
+	defer_cancel(&c->advance);
 	defer_cancel(&c->end);
 	defer_call(&c->end, conn_free, c);
 	if (tell)
@@ -367,6 +369,21 @@ static void conn_advance(struct http_conn *c)
 	c->advancing = false;
 }
 
+/*
+ * At the end of the turn, when every departure that came before these bytes has been seen: a client
+ * that ends one request and then starts another never has two in flight, however late we look.
+ */
+static void conn_advance_late(void *arg)
+{
+	struct http_conn *c = arg;
+	char byte;
+
+	if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		conn_close(c, HTTP_GONE);
+	else
+		conn_advance(c);
+}
+
 static void conn_readable(evutil_socket_t fd, short what, void *arg)
 {
 	static char bytes[READ_BYTES];
@@ -384,7 +401,7 @@ static void conn_readable(evutil_socket_t fd, short what, void *arg)
 	buf_add(&c->in, bytes, (size_t)n);
 	if (c->state >= CONN_ANSWERING && c->in.len > PIPELINE_MAX_BYTES)
 		event_del(&c->readable);
-	conn_advance(c);
+	defer_call(&c->advance, conn_advance_late, c);
 }
 
 static void conn_slow_turn(void *arg)
