@@ -18,7 +18,7 @@
 
 #define UNIT_SLOTS 8
 
-static char unit_dir[64], unit_path[96];
+static char unit_dir[128], unit_path[160];
 static int unit_wake[UNIT_SLOTS];
 
 static struct shm *unit_shm;
@@ -45,6 +45,8 @@ static inline void unit_close(void)
 /* At the end of the test's process, however it came. */
 static inline void unit_remove(void)
 {
+	if (unit_shm)
+		shm_close(unit_shm, true); /* not the lines: their tickets are gone */
 	unlink(unit_path);
 	rmdir(unit_dir);
 }
@@ -54,7 +56,7 @@ static inline void unit_place(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(unit_dir, sizeof(unit_dir), "%.30s/headgate-unit-XXXXXX", tmp ? tmp : "/tmp");
+	snprintf(unit_dir, sizeof(unit_dir), "%.90s/headgate-unit-XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(unit_dir));
 	snprintf(unit_path, sizeof(unit_path), "%s/segment", unit_dir);
 	atexit(unit_remove);
