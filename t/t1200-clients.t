@@ -90,6 +90,7 @@ async def conversation(tap, sim, gate):
 async def one_by_one(tap, sim, gate):
 	before = len(sim.events('token'))
 	s = await stream_chat(gate.port, '[[sim:tokens=40,rate=20]]')
+	wait_until(lambda: len(sim.events('token')) >= before + 40, 5)	# it writes them down at the end of its turn
 	sent = [row['t_us'] / 1e6 for row in sim.events('token')[before:]]
 	got = [t for t, e in zip(s.times, s.events) if '"content":"t' in e]
 	tap.is_((len(sent), len(got)), (40, 40), '40 tokens sent, 40 received')
