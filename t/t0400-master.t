@@ -116,6 +116,31 @@ def drain(tap):
 		tap.is_(gate.grep('drain_timeout'), [], '... nothing had to be cut')
 		tap.is_(len(gate.grep(OBITUARY + '.*exit code 0')), 2, '... both workers left by themselves')
 
+def drain_with_work(tap):
+	"""What runs when QUIT comes is brought to its end; who comes later is refused."""
+	async def streams(gate):
+		running = [await Stream().open(gate.port, chat_body('[[sim:tokens=60,rate=60]]')) for _ in range(12)]
+		await asyncio.gather(*[s.head() for s in running])
+		os.kill(gate.pid, signal.SIGQUIT)
+		await asyncio.to_thread(gate.wait_line, 'draining')
+		refused = await asyncio.to_thread(wait_until, lambda: not listens(gate.port))
+		texts = []
+		for s in running:
+			data = b''
+			async for part in s.body():
+				data += part
+			texts.append(data.rstrip().endswith(b'data: [DONE]'))
+		return texts, refused
+	def listens(port):
+		with socket.socket() as s:
+			return s.connect_ex(('127.0.0.1', port)) == 0
+	with Sim('--text', 'tokens') as sim, Gate(sim, tap, workers=2) as gate:
+		whole, refused = asyncio.run(streams(gate))
+		tap.is_(whole, [True] * 12, 'QUIT: 12 running streams end whole')
+		tap.ok(refused, '... while the address takes nobody new')
+		gate.stopped = True
+		tap.is_(gate.child.wait(30), 0, '... then it leaves by itself, with status 0')
+
 def impatient(tap):
 	"""Two TERMs: workers that do not listen are killed at once."""
 	with Gate(NOBODY, tap, workers=2, server={'shutdown_timeout': 600, 'worker_timeout': 600}) as gate:
@@ -191,6 +216,6 @@ def command_line(tap):
 	tap.like(err, r'an address of this machine', '... and advice')
 
 with Tap() as tap:
-	for part in (boot_and_stop, deaths, hung, neighbours, drain, impatient, orphans, one_address_one_master,
+	for part in (boot_and_stop, deaths, hung, neighbours, drain, drain_with_work, impatient, orphans, one_address_one_master,
 			run_directory, command_line):
 		part(tap)
