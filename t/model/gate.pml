@@ -5,8 +5,9 @@
  * Workers share `limit` permits through one word (used) and one cell per worker.
  * Each worker may have two tickets in line, of which the better one is published;
  * it arrives, tries, cancels, collects, releases and sleeps in any order. Any
- * worker may die between any two steps, wherever gate.c has a crash point, and
- * comes to life again once it is reaped. The master reaps, audits, and changes the
+ * worker may die between any two steps that others can see (a death right after the
+ * beginning of a step is no other than one before it), and comes to life again once
+ * it is reaped. The master reaps, audits, and changes the
  * limit. For two workers this proves:
  *   - never more permits are owned than the limit allows  (assert in owned_more)
  *   - none is lost, none is invented, also not by a death  (asserts in the master)
