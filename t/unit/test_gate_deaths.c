@@ -329,6 +329,43 @@ START_TEST(the_limit_changes_under_way)
 }
 END_TEST
 
+/* Nobody ever stands in line here: all race for the same word. */
+START_TEST(who_only_tries_never_gets_beyond_the_limit)
+{
+	struct shm *shm = unit_segment(LIMIT_LOW, 0, 60000);
+	pid_t pid[4];
+
+	stage = mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(stage, MAP_FAILED);
+	for (unsigned i = 0; i < ARRAY_SIZE(pid); i++) {
+		pid[i] = fork();
+		if (pid[i] == 0) {
+			struct player p = { .slot = i };
+
+			p.line = unit_line(shm, i, granted, &p);
+			for (uint64_t until = clock_ms() + 400; clock_ms() < until;)
+				for (unsigned n = 0; n < 1000; n++)
+					if (gate_try(p.line, &p.ticket[n % 2])) {
+						hold(&p);
+						let_go(&p, &p.ticket[n % 2]);
+					}
+			_exit(0);
+		}
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(pid); i++) {
+		int status;
+
+		ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
+		ck_assert_int_eq(status, 0);
+	}
+	ck_assert_uint_gt(atomic_load(&stage->served), 10000);
+	ck_assert_uint_le(atomic_load(&stage->most), LIMIT_LOW);
+	ck_assert_uint_eq(unit_used(shm), 0);
+	unit_books_balance(shm);
+	unit_close();
+}
+END_TEST
+
 #ifdef HEADGATE_DEVELOPER
 
 static const char *const crash_points[] = {
@@ -405,6 +442,7 @@ END_TEST
 int main(void)
 {
 	UNIT_RUN("gate_deaths", hundreds_of_deaths_lose_and_invent_nothing, the_limit_changes_under_way,
+		who_only_tries_never_gets_beyond_the_limit,
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_at_every_crash_point, the_table_names_every_crash_point_once
 #endif
