@@ -6,16 +6,18 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib
 from headgate import *
 import websockets
 
-async def one(port, admitted, refused):
+async def one(port, refused):
 	ws = await ws_connect(port)
 	try:
 		await asyncio.wait_for(ws.recv(), 3600)
 	except websockets.ConnectionClosed:
 		refused.append((ws.close_code, ws.close_reason))
+	finally:
+		ws.transport.abort()
 
 async def main(tap, gate):
-	admitted, refused = [], []
-	tasks = [asyncio.create_task(one(gate.port, admitted, refused)) for _ in range(300)]
+	refused = []
+	tasks = [asyncio.create_task(one(gate.port, refused)) for _ in range(300)]
 	slow, answers = 0, 0
 	while len(refused) < 200 and answers < 2000:
 		health = await asyncio.to_thread(gate.health)
