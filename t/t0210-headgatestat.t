@@ -43,6 +43,7 @@ with Tap() as tap:
 	with Sim() as sim, Gate(sim, tap, workers=2, concurrency={'max_connections': 7},
 			http_client={'concurrent_requests': 2, 'requests_per_minute': 500}) as gate:
 		asyncio.run(at_work(tap, sim, gate))
+		gate.settle()
 		with open(os.path.join(gate.run_dir, 'segment'), 'rb') as file:
 			image = file.read()
 	status, out, err = stat('-r', gate.run_dir)
