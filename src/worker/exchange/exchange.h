@@ -118,7 +118,7 @@ void exchange_respond_json(struct exchange *x, int status, const struct buf *jso
 
 /* The head of a stream (chunked in h1.1). Goes out at once. */
 void exchange_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n);
-/* A part of the stream, sent at once if the socket takes it, as one unit. All of it is taken;
+/* A part of the stream, sent at the end of the loop turn together with what else it has. All of it is taken;
  * apps look at exchange_room() before they ask for more. Ignored once ENDED. */
 void exchange_write(struct exchange *x, const char *bytes, size_t len);
 /* The stream is complete. */

@@ -155,6 +155,7 @@ void conn_free(struct conn *c)
 
 	c->lost = true; /* what the app may still write in on_close() goes nowhere */
 	conn_end_exchange(c, c->stalled ? END_CLIENT_STALLED : END_CLIENT_GONE);
+	conn_forget(c);
 	ws_free(c);
 	head_release(&c->head);
 	buf_release(&c->text);
@@ -183,6 +184,7 @@ void conn_free(struct conn *c)
 /* The last bytes of an answer: out, then the next message or the end. */
 static bool flush_step(struct conn *c)
 {
+	conn_flush(c);
 	if (conn_queued(c))
 		return false;
 	if (c->eof && (c->last || !evbuffer_get_length(bufferevent_get_input(c->bev)))) {
@@ -262,6 +264,7 @@ static void settle(void *arg)
 	struct conn *c = arg;
 	unsigned steps = 0;
 
+	conn_flush(c);
 	while (step(c))
 		if (++steps >= STEPS_MAX && c->phase != CONN_DEAD) {
 			bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);

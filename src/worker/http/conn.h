@@ -40,6 +40,13 @@ struct extra_listener {
 	struct evconnlistener *listener;
 };
 
+/* What this loop turn has for one client: see out.c. */
+struct gather {
+	struct conn *owner; /* NULL: nothing is gathered */
+	struct buf bytes;
+	struct defer defer;
+};
+
 struct http {
 	struct event_base *base;
 	const struct conf *conf;
@@ -60,6 +67,7 @@ struct http {
 	const struct timeval *idle_timeout;
 	const struct timeval *stall_timeout;
 	const struct timeval *farewell_timeout;
+	struct gather gather;
 	size_t input_max; /* unread bytes of one connection that we hold */
 	unsigned nconns;
 	TAILQ_HEAD(, conn) conns;
@@ -138,9 +146,16 @@ bool ws_step(struct conn *c);
 
 /* ---- out.c ---- */
 
-/* Send the parts as one unit: straight into the socket as far as it takes them, the rest is queued. */
+/*
+ * Send the parts: with all else that this turn has for the client, straight into the socket as far as it
+ * takes them, the rest is queued.
+ */
 void conn_send(struct conn *c, const struct iovec *parts, unsigned n);
-/* Bytes queued. */
+/* Do not wait for the end of the turn. */
+void conn_flush(struct conn *c);
+/* The connection goes: drop what was gathered for it. */
+void conn_forget(struct conn *c);
+/* Bytes that the socket has not taken yet. */
 size_t conn_queued(const struct conn *c);
 /* Bytes that may be queued before stream_buffer is full. */
 size_t conn_room(const struct conn *c);

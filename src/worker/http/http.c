@@ -242,8 +242,11 @@ void http_close(struct http *http)
 	http->accept_paused = false;
 	while ((c = TAILQ_FIRST(&http->conns))) {
 		conn_end_exchange(c, END_DRAINING);
+		conn_flush(c);
 		conn_free(c);
 	}
+	defer_cancel(&http->gather.defer);
+	buf_release(&http->gather.bytes);
 	evhtp_free(http->htp);
 	bufferevent_free(http->feed);
 	event_free(http->accept_again);

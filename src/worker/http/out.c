@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * out.c - bytes to the client. A token is one sendmsg(2) into an idle socket; the
- * bufferevent (two epoll_ctl(2) for each small write) is for what the socket does not take at once.
+ * out.c - bytes to the client. What one loop turn has for a client leaves together, in one send
+ * into an idle socket; the bufferevent (two epoll_ctl(2) for each small write) is for what the
+ * socket does not take at once.
+ *
+ * A worker handles one provider's bytes after the other, so one buffer for all its clients is
+ * enough: it gathers for one of them, until another one's turn comes, it is full, or the turn ends.
  */
 #include "base/base.h"
 #include "worker/http/conn.h"
@@ -11,9 +15,18 @@
 #include <event2/buffer.h>
 #include <sys/socket.h>
 
-size_t conn_queued(const struct conn *c)
+#define GATHER_BYTES (16 << 10) /* longer ones are not worth the copy */
+
+static size_t in_buffer(const struct conn *c)
 {
 	return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+size_t conn_queued(const struct conn *c)
+{
+	const struct gather *gather = &c->http->gather;
+
+	return in_buffer(c) + (gather->owner == c ? gather->bytes.len : 0);
 }
 
 size_t conn_room(const struct conn *c)
@@ -56,17 +69,15 @@ static void queue(struct conn *c, const struct iovec *parts, unsigned n, size_t 
 		c->want_room = true;
 }
 
-void conn_send(struct conn *c, const struct iovec *parts, unsigned n)
+static void transmit(struct conn *c, const struct iovec *parts, unsigned n)
 {
 	struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n };
 	size_t total = 0;
 	ssize_t sent = 0;
 
-	if (c->lost || c->phase == CONN_DEAD)
-		return;
 	for (unsigned i = 0; i < n; i++)
 		total += parts[i].iov_len;
-	if (!conn_queued(c)) {
+	if (!in_buffer(c)) {
 		do
 			sent = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 		while (sent < 0 && errno == EINTR);
@@ -83,4 +94,55 @@ void conn_send(struct conn *c, const struct iovec *parts, unsigned n)
 	}
 	if ((size_t)sent < total)
 		queue(c, parts, n, (size_t)sent);
+}
+
+static void flush(void *arg)
+{
+	struct gather *gather = arg;
+	struct conn *c = gather->owner;
+
+	if (!c)
+		return;
+	gather->owner = NULL;
+	transmit(c, &(struct iovec){ gather->bytes.data, gather->bytes.len }, 1);
+	buf_clear(&gather->bytes);
+	if (c->want_room)
+		conn_settle_later(c);
+}
+
+void conn_flush(struct conn *c)
+{
+	if (c->http->gather.owner == c)
+		flush(&c->http->gather);
+}
+
+void conn_forget(struct conn *c)
+{
+	if (c->http->gather.owner == c) {
+		c->http->gather.owner = NULL;
+		buf_clear(&c->http->gather.bytes);
+	}
+}
+
+void conn_send(struct conn *c, const struct iovec *parts, unsigned n)
+{
+	struct gather *gather = &c->http->gather;
+	size_t total = 0;
+
+	if (c->lost || c->phase == CONN_DEAD)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		total += parts[i].iov_len;
+	if (gather->owner != c || gather->bytes.len + total > GATHER_BYTES)
+		flush(gather);
+	if (total > GATHER_BYTES) {
+		transmit(c, parts, n);
+		return;
+	}
+	gather->owner = c;
+	for (unsigned i = 0; i < n; i++)
+		buf_add(&gather->bytes, parts[i].iov_base, parts[i].iov_len);
+	if (!conn_room(c))
+		c->want_room = true;
+	defer_call(&gather->defer, flush, gather);
 }
