@@ -345,6 +345,16 @@ void gate_poll(struct gate_line *line)
 	}
 }
 
+enum gate_next gate_next(const struct gate_line *line)
+{
+	uint64_t head = 0;
+	unsigned slot = 0;
+
+	if (!first_in_line(line->shm, line->gate, &slot, &head))
+		return GATE_NEXT_NOBODY;
+	return &line->gate->cell[slot] == line->cell ? GATE_NEXT_OURS : GATE_NEXT_OTHERS;
+}
+
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket)
 {
 	uint64_t now = atomic_load_explicit(&line->gate->line, memory_order_relaxed);

@@ -67,6 +67,10 @@ void gate_poll(struct gate_line *line);
  */
 bool gate_pending(const struct gate_line *line);
 
+/* Who is served next when a permit comes free; those that were granted one already do not wait. */
+enum gate_next { GATE_NEXT_NOBODY, GATE_NEXT_OURS, GATE_NEXT_OTHERS };
+enum gate_next gate_next(const struct gate_line *line);
+
 /* How many wait in front of a WAITING ticket over all workers, +1 (an estimate: heads only are shared). */
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket);
 

@@ -351,6 +351,13 @@ void shm_wake(const struct shm *shm, unsigned slot)
 		return;
 }
 
+void shm_wake_all(const struct shm *shm)
+{
+	for (unsigned i = 0; i < shm->header->nslots; i++)
+		if (i != shm->slot)
+			shm_wake(shm, i);
+}
+
 struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate)
 {
 	BUG_ON(gate >= shm->header->ngates);

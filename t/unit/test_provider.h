@@ -314,6 +314,7 @@ struct rig {
 /* What a test may set before rig_open(). */
 struct rig_options {
 	unsigned permits; /* 0: 25 */
+	unsigned sockets; /* 0: 50 */
 	unsigned per_window;
 	unsigned window_ms;
 	unsigned read_ms, write_ms, connect_ms, queue_ms; /* 0: long */
@@ -367,14 +368,16 @@ static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 
 static inline void rig_open(struct rig *rig, const struct rig_options *o)
 {
-	struct shm_gate_spec gates[] = { { "places", 100 },
-		{ "permits", o->permits ? o->permits : 25 }, { "more permits", 25 } };
+	struct shm_gate_spec gates[SHM_GATES(2)] = { { "places", 100 },
+		{ "permits", o->permits ? o->permits : 25 }, { "sockets", o->sockets ? o->sockets : 50 },
+		{ "idle sockets", 20 }, { "more permits", 25 }, { "more sockets", 50 },
+		{ "more idle sockets", 20 } };
 	struct shm_window_spec windows[] = {
 		{ "rate", o->per_window, o->window_ms ? o->window_ms : 60000 },
 		{ "another rate", 0, 60000 },
 	};
 	const char *names[] = { "fake", "other" };
-	struct shm_spec spec = { .nslots = 1, .ngates = 3, .gates = gates, .nwindows = 2,
+	struct shm_spec spec = { .nslots = 1, .ngates = ARRAY_SIZE(gates), .gates = gates, .nwindows = 2,
 		.windows = windows, .nproviders = 2, .providers = names };
 	const struct timeval tick = { 0, 20000 };
 	char error[256] = "", path[64];
