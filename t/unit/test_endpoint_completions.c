@@ -80,6 +80,44 @@ START_TEST(bodies_go_up_byte_for_byte_but_for_the_model)
 }
 END_TEST
 
+static void streams_as(const char *body, const char *as, bool strip)
+{
+	unsigned n = fake_ncalls;
+	struct client c;
+
+	client_ask(&c, "POST", CHAT, body);
+	ck_assert_str_eq(running(n)->body, as);
+	ck_assert_int_eq(running(n)->strip_usage, strip);
+	client_close(&c);
+}
+
+#define ASKS "\"stream_options\":{\"include_usage\":true}"
+#define TO_GROQ "{\"model\":\"groq/m\",\"stream\":true,\"messages\":[],"
+#define AT_GROQ "{\"model\":\"m\",\"stream\":true,\"messages\":[],"
+
+START_TEST(a_stream_tells_its_usage_and_the_client_need_not_know)
+{
+	open_endpoints();
+	streams_as("{\"messages\":[ ],\"stream\":true,\"model\":\"gpt-4o\" } ",
+		"{\"messages\":[ ],\"stream\":true,\"model\":\"gpt-4o\" ," ASKS "} ", true);
+	streams_as(TO_GROQ ASKS "}", AT_GROQ ASKS "}", false);
+	streams_as(TO_GROQ "\"stream_options\": {} }", AT_GROQ "\"stream_options\": {\"include_usage\":true} }", true);
+	streams_as(TO_GROQ "\"stream_options\":{ \"x\":1}}",
+		AT_GROQ "\"stream_options\":{\"include_usage\":true, \"x\":1}}", true);
+	streams_as(TO_GROQ "\"stream_options\":{\"include_usage\":false}}", AT_GROQ ASKS "}", true);
+	streams_as(TO_GROQ "\"stream_options\":null}", AT_GROQ ASKS "}", true);
+	streams_as(TO_GROQ "\"stream_options\":7}", AT_GROQ "\"stream_options\":7}", false);
+	streams_as("{\"stream_options\":{},\"stream\":true,\"messages\":[],\"model\":\"groq/m\"}",
+		"{" ASKS ",\"stream\":true,\"messages\":[],\"model\":\"m\"}", true);
+	streams_as("{\"stream\":true,\"messages\":[]}",
+		"{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[]," ASKS "}", true);
+	/* Switched off, and where there is no stream, nothing is added. */
+	fake_providers[1].stream_usage = false;
+	streams_as(TO_GROQ "\"a\":1}", AT_GROQ "\"a\":1}", false);
+	streams_as("{\"model\":\"gpt-4o\",\"messages\":[]}", "{\"model\":\"gpt-4o\",\"messages\":[]}", false);
+}
+END_TEST
+
 START_TEST(other_paths_go_to_theirs)
 {
 	struct client c;
@@ -388,7 +426,8 @@ END_TEST
 int main(void)
 {
 	UNIT_RUN("endpoint_completions", bodies_that_are_wrong_are_refused_with_the_place,
-		bodies_go_up_byte_for_byte_but_for_the_model, other_paths_go_to_theirs,
+		bodies_go_up_byte_for_byte_but_for_the_model,
+		a_stream_tells_its_usage_and_the_client_need_not_know, other_paths_go_to_theirs,
 		an_answer_without_stream_is_kept_until_it_is_whole, a_stream_is_passed_on_as_it_comes,
 		a_slow_client_pauses_its_provider_and_resumes_it,
 		a_full_house_is_503_with_retry_after_and_the_limit,

@@ -215,6 +215,7 @@ static void start_call(struct completion *c, const struct completion_kind *kind,
 		.body = ask->body,
 		.body_len = ask->body_len,
 		.stream = ask->stream,
+		.strip_usage = ask->strip_usage,
 		.request_id = c->x->id,
 		.traceparent = exchange_header(c->x, "traceparent"),
 	};

@@ -330,7 +330,10 @@ static struct buf make_body(const struct ws_request *r, const struct endpoint_ta
 	buf_adds(&body, "\"messages\":");
 	conversation_add_messages(&r->chat->talk, endpoint.conf->system_prompt,
 		(struct conversation_text){ r->user, r->user_len }, &body);
-	buf_adds(&body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+	buf_adds(&body, ",\"stream\":true");
+	if (endpoint.conf->providers[target->provider].stream_usage)
+		buf_adds(&body, ",\"stream_options\":{\"include_usage\":true}");
+	buf_adds(&body, "}");
 	return body;
 }
 

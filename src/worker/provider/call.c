@@ -390,6 +390,7 @@ static void take_request(struct provider_call *call, const struct provider_reque
 	call->url = xasprintf("%.*s%s", (int)base_len, base_url, request->path);
 	call->body = (char *)request->body;
 	call->body_len = request->body ? request->body_len : 0;
+	call->strip_usage = request->strip_usage;
 	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
 	call->own_headers[0] = (struct curl_slist){
 		request->stream ? accept_stream : accept_document, call->provider->headers };

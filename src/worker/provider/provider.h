@@ -88,7 +88,8 @@ struct provider_asker {
 	void (*on_head)(struct provider_call *call, const struct provider_head *head, void *arg);
 	/* Is there room for more? False pauses the transfer until call_resume(). Asked before each batch (<= 16 KiB). */
 	bool (*has_room)(struct provider_call *call, void *arg);
-	/* Bytes of the answer's body as they came: SSE or JSON. NULL: not wanted. */
+	/* Bytes of the answer's body as they came: SSE or JSON. NULL: not wanted. With strip_usage, whole events only,
+	 * after their on_event(), without the usage chunk. */
 	void (*on_bytes)(struct provider_call *call, const char *bytes, size_t len, void *arg);
 	/* One SSE event's data (not "[DONE]"), after on_bytes() of the block that ends it. NULL: not wanted. */
 	void (*on_event)(struct provider_call *call, const char *data, size_t len, void *arg);
@@ -102,6 +103,7 @@ struct provider_request {
 	const char *body;	 /* JSON; NULL: GET */
 	size_t body_len;
 	bool stream;		 /* an SSE answer is expected: a stream without its end is an error */
+	bool strip_usage;	 /* the usage chunk of the stream (no choices) is for us alone; see on_bytes() */
 	const char *request_id;	 /* sent on as X-Request-Id */
 	const char *traceparent; /* sent on if not NULL */
 };

@@ -91,6 +91,7 @@ struct provider_call {
 	CURL *easy;
 
 	struct answer answer;
+	bool strip_usage;
 	bool told_head; /* on_head() was called */
 	bool paused;
 	uint64_t uploaded;    /* bytes of the body that the provider took */
