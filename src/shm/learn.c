@@ -113,7 +113,7 @@ void learn_throttled(struct shm *shm, unsigned provider, uint64_t now_ms, uint64
 		/* It was not the limit but what was in use that was too much; but a quiet moment tells little. */
 		if (used * ONE < limit)
 			limit = used * ONE > limit / 2 ? used * ONE : limit / 2;
-		next = limit / 1000 * (again ? CUT_AGAIN : CUT);
+		next = limit * (again ? CUT_AGAIN : CUT) / 1000;
 		next = word_of(next > ONE ? next : ONE, limit / ONE);
 	} while (!atomic_compare_exchange_strong(&s->learnt, &word, next));
 	atomic_fetch_add(&s->learn_cuts, 1);
