@@ -58,6 +58,8 @@ struct provider_call {
 	char path[64];
 	char *body; /* as the provider got it */
 	bool stream, strip_usage;
+	uint64_t max_tokens;
+	char model[64]; /* as it stands in the body */
 	bool mid_event;
 	unsigned resumed;
 	uint64_t position;
@@ -113,6 +115,9 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	call->provider = request->provider;
 	call->stream = request->stream;
 	call->strip_usage = request->strip_usage;
+	call->max_tokens = request->max_tokens;
+	snprintf(call->model, sizeof(call->model), "%.*s", (int)request->model_len,
+		request->body + request->model_offset);
 	snprintf(call->path, sizeof(call->path), "%s", request->path);
 	call->body = xmemdup0(request->body, request->body_len);
 	free((char *)(uintptr_t)request->body);

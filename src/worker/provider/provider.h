@@ -57,6 +57,7 @@ struct provider_result {
 	const char *limit;	 /* configuration path of the limit that was hit, or NULL */
 	uint64_t retry_after_ms; /* 0: not known */
 	bool answered;		 /* on_head() was called before */
+	bool give_up;		 /* all that could be tried was, or it is of no use: the client is not to try again */
 };
 
 /* What the provider reported or we measured; valid from on_head() on. */
@@ -102,6 +103,8 @@ struct provider_request {
 	const char *path;	 /* "/chat/completions", appended to base_url */
 	const char *body;	 /* JSON; NULL: GET */
 	size_t body_len;
+	size_t model_offset, model_len; /* of the model's value in the body, quotes included; len 0: it has none */
+	uint64_t max_tokens;	 /* most tokens of the answer; 0: the request does not say */
 	bool stream;		 /* an SSE answer is expected: a stream without its end is an error */
 	bool strip_usage;	 /* the usage chunk of the stream (no choices) is for us alone; see on_bytes() */
 	const char *request_id;	 /* sent on as X-Request-Id */
