@@ -110,8 +110,8 @@ static bool enter(unsigned worker, struct transfer *t)
 	return pool_enter(as(worker), &t->user);
 }
 
-/* A new connection; -1: not allowed. */
-static int dial(unsigned worker, struct transfer *t)
+/* A new connection that does not stand yet; -1: not allowed. */
+static int knock(unsigned worker, struct transfer *t)
 {
 	t->fd = pool_socket_open(as(worker), &t->user, AF_INET, SOCK_STREAM, 0);
 	if (t->fd >= 0)
@@ -119,7 +119,7 @@ static int dial(unsigned worker, struct transfer *t)
 	return t->fd;
 }
 
-static bool reuse(unsigned worker, struct transfer *t, int fd)
+static bool send_on(unsigned worker, struct transfer *t, int fd)
 {
 	struct sockaddr_in here;
 	socklen_t len = sizeof(here);
@@ -127,6 +127,16 @@ static bool reuse(unsigned worker, struct transfer *t, int fd)
 	ck_assert(getsockname(fd, (struct sockaddr *)&here, &len) == 0);
 	t->fd = fd;
 	return pool_seat(as(worker), &t->user, "127.0.0.1", ntohs(here.sin_port));
+}
+
+/* A new connection, and a request on it. */
+static int dial(unsigned worker, struct transfer *t)
+{
+	int fd = knock(worker, t);
+
+	if (fd >= 0)
+		ck_assert(send_on(worker, t, fd));
+	return fd;
 }
 
 static void hang_up(unsigned worker, int fd)
@@ -159,7 +169,7 @@ START_TEST(a_socket_counts_from_open_to_close)
 	ck_assert_uint_eq(pstat_sum(shm, 0, PSTAT_POOL_WAITS), 1);
 	leave(0, &a);
 	ck_assert_uint_eq(c.granted, 1); /* it takes over the one that came free */
-	ck_assert(reuse(0, &c, a.fd));
+	ck_assert(send_on(0, &c, a.fd));
 	ck_assert_uint_eq(IDLE, 0);
 	leave(0, &c);
 	ck_assert_uint_eq(IDLE, 1);
@@ -239,7 +249,7 @@ START_TEST(an_idle_one_that_was_promised_is_not_given_up)
 	pool_poll(as(0));
 	event_base_loop(base, EVLOOP_NONBLOCK); /* it has expired, but is wanted */
 	ck_assert(!is_shut(a.fd));
-	ck_assert(reuse(0, &b, a.fd));
+	ck_assert(send_on(0, &b, a.fd));
 	leave(0, &b);
 	pool_poll(as(0));
 	ck_assert(is_shut(a.fd));
@@ -284,18 +294,37 @@ START_TEST(a_second_address_needs_a_second_ticket)
 
 	open_pools(2, 2, 60000);
 	ck_assert(enter(0, &a));
-	first = dial(0, &a);
-	second = dial(0, &a);
+	first = knock(0, &a);
+	second = knock(0, &a);
 	ck_assert(first >= 0 && second >= 0);
 	ck_assert_uint_eq(OPEN, 2);
-	ck_assert_int_eq(dial(0, &a), -1);
-	hang_up(0, first); /* the race is decided */
+	ck_assert_int_eq(knock(0, &a), -1);
+	ck_assert(send_on(0, &a, second)); /* the race is decided: libcurl has closed the other */
 	ck_assert_uint_eq(OPEN, 1);
+	close(first);
 	ck_assert(enter(1, &b));
 	leave(1, &b);
 	leave(0, &a);
 	ck_assert_uint_eq(IDLE, 1);
 	hang_up(0, second);
+	close_pools();
+}
+END_TEST
+
+/* libcurl does not call back for a connection that never stood. */
+START_TEST(a_connect_that_was_cancelled_is_closed)
+{
+	struct transfer a, b;
+
+	open_pools(1, 1, 60000);
+	ck_assert(enter(0, &a) && knock(0, &a) >= 0);
+	ck_assert(!enter(1, &b));
+	close(a.fd);
+	leave(0, &a);
+	ck_assert_uint_eq(IDLE, 0);
+	pool_poll(as(1));
+	ck_assert_uint_eq(b.granted, 1);
+	leave(1, &b);
 	close_pools();
 }
 END_TEST
@@ -336,7 +365,7 @@ START_TEST(our_own_waiters_overtake_others_only_so_often)
 			leave(0, next);
 			break;
 		}
-		ck_assert(reuse(0, next, own[0].fd));
+		ck_assert(send_on(0, next, own[0].fd));
 	}
 	ck_assert_uint_eq(overtakes, 8);
 	ck_assert(is_shut(own[0].fd));
@@ -398,7 +427,7 @@ START_TEST(an_unknown_connection_is_not_sent_on)
 	open_pools(2, 2, 60000);
 	ck_assert(enter(0, &a) && dial(0, &a) >= 0);
 	ck_assert(enter(1, &b));
-	ck_assert(!reuse(1, &b, a.fd)); /* it is another worker's */
+	ck_assert(!send_on(1, &b, a.fd)); /* it is another worker's */
 	leave(1, &b);
 	hang_up(0, a.fd);
 	leave(0, &a);
@@ -411,7 +440,7 @@ int main(void)
 	UNIT_RUN("pool", a_socket_counts_from_open_to_close, only_so_many_stay_idle_over_all_workers,
 		who_is_short_gets_an_idle_one_of_another, an_idle_one_that_was_promised_is_not_given_up,
 		the_ticket_of_a_dead_socket_passes_to_its_successor,
-		a_second_address_needs_a_second_ticket,
+		a_second_address_needs_a_second_ticket, a_connect_that_was_cancelled_is_closed,
 		an_idle_one_that_libcurl_does_not_want_makes_room,
 		our_own_waiters_overtake_others_only_so_often, idle_ones_expire_the_oldest_first,
 		a_lower_limit_takes_idle_ones_away, an_unknown_connection_is_not_sent_on);

@@ -51,6 +51,8 @@ static uint64_t due_ms(const struct provider_call *call, uint64_t now)
 		return call->arrived_us / 1000 + conf->queue_timeout_ms;
 	case CALL_APPOINTED:
 		return call->appointment.at_ms;
+	case CALL_POOL:
+		return call->seat.since_us / 1000 + conf->pool_timeout_ms;
 	case CALL_SENDING:
 		if (call->uploaded < call->body_len)
 			return call->progress_ms + conf->write_timeout_ms;
@@ -148,6 +150,8 @@ static void count_end(struct provider_call *call, enum ending ending)
 		pstat_add(p, PSTAT_COMPLETED, 1);
 	else if (ending == END_QUEUE_TIMEOUT)
 		pstat_add(p, PSTAT_QUEUE_TIMEOUTS, 1);
+	else if (ending == END_POOL_TIMEOUT)
+		pstat_add(p, PSTAT_POOL_TIMEOUTS, 1);
 	else if (ending != END_RATE_LIMITED)
 		pstat_add(p, PSTAT_FAILED, 1);
 }
@@ -234,6 +238,14 @@ void call_tell_queued(struct provider_call *call)
 	CALL_ASKER(call, on_queued, call->arg);
 }
 
+/* The pool has let it in. */
+static void go_out(struct provider_call *call)
+{
+	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
+	call_to(call, CALL_SENDING);
+	transfer_start(call);
+}
+
 void call_send(struct provider_call *call)
 {
 	if (!call->usage.queue_wait_us) {
@@ -241,9 +253,13 @@ void call_send(struct provider_call *call)
 		pstat_observe(
 			call->provider->index, PSTAT_QUEUE_WAIT, call->usage.queue_wait_us);
 	}
-	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
-	call_to(call, CALL_SENDING);
-	transfer_start(call);
+	if (pool_enter(call->provider->pool, &call->seat)) {
+		go_out(call);
+		return;
+	}
+	call_to(call, CALL_POOL);
+	call_arm(call);
+	call_tell_queued(call);
 }
 
 void call_transfer_done(struct provider_call *call, CURLcode code)
@@ -277,6 +293,19 @@ static void queue_timed_out(struct provider_call *call)
 	call_end(call, &result);
 }
 
+static void pool_timed_out(struct provider_call *call)
+{
+	struct provider_result result = {
+		.ending = END_POOL_TIMEOUT,
+		.limit = call->provider->pool_limit,
+	};
+	struct gate_reading line;
+
+	gate_read(call->provider->all->shm, SHM_GATE_POOL(call->provider->index), &line);
+	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
+	call_end(call, &result);
+}
+
 /* Also comes when nothing is due yet: progress only notes the time, and does not set the timer. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -296,6 +325,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		break;
 	case CALL_APPOINTED:
 		call_send(call);
+		break;
+	case CALL_POOL:
+		if (call->seat.state == POOL_USER_WAITING)
+			pool_timed_out(call);
 		break;
 	case CALL_SENDING:
 		end_transfer(call,
@@ -317,7 +350,7 @@ static void go_on(struct provider_call *call)
 	call->resuming = false;
 	call->paused = false;
 	call_progress(call);
-	code = curl_loop_resume(&call->provider->all->loop, call->easy);
+	code = curl_loop_resume(&call->provider->loop, call->easy);
 	if (code != CURLE_OK)
 		call_transfer_done(call, code);
 }
@@ -342,6 +375,10 @@ static void call_turn(void *arg)
 			call_tell_queued(call);
 		}
 		break;
+	case CALL_POOL:
+		if (call->seat.state == POOL_USER_IN)
+			go_out(call);
+		break;
 	case CALL_ANSWERING:
 		if (call->resuming)
 			go_on(call);
@@ -356,6 +393,11 @@ static void call_turn(void *arg)
 void call_later(struct provider_call *call)
 {
 	defer_call(&call->defer, call_turn, call);
+}
+
+void call_seated(struct pool_user *seat)
+{
+	call_later(container_of(seat, struct provider_call, seat));
 }
 
 void call_granted(struct gate_ticket *ticket, void *arg)
@@ -429,7 +471,7 @@ void call_cancel(struct provider_call *call)
 	if (call->state == CALL_DONE || call->cancelled)
 		return;
 	call->cancelled = true;
-	if (call->calling || curl_loop_inside(&call->provider->all->loop))
+	if (call->calling || curl_loop_inside(&call->provider->loop))
 		call_later(call);
 	else
 		call_drop(call);

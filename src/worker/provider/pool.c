@@ -46,6 +46,7 @@ struct pool_socket {
 	struct gate_ticket ticket, idle_ticket;
 	uint64_t idle_since_ms;
 	unsigned overtakes;
+	bool ready; /* a request went out on it */
 	char local_ip[INET6_ADDRSTRLEN]; /* known once it has been idle */
 	int local_port;
 	TAILQ_ENTRY(pool_socket) entry; /* in its user's, in spare, or in idle */
@@ -59,7 +60,7 @@ struct pool {
 	struct gate_line *line, *idle_line;
 	struct event timer; /* the oldest idle socket expires */
 	unsigned in;	    /* users that are IN */
-	unsigned nspare, nidle;
+	unsigned nspare, nidle, nshut;
 	unsigned nuncounted;		 /* idle without a ticket of the idle ones */
 	struct pool_sockets spare, idle; /* idle: the oldest first */
 	TAILQ_HEAD(, pool_user) waiting; /* the first came first */
@@ -120,6 +121,7 @@ static void shut(struct pool *pool, struct pool_socket *s)
 	(void)shutdown(s->fd, SHUT_RDWR); /* it may be dead already */
 	s->state = SOCKET_SHUT;
 	s->user = NULL;
+	pool->nshut++;
 	count_open(pool, -1);
 }
 
@@ -198,6 +200,28 @@ static void let_in(struct pool *pool, struct pool_user *user)
 {
 	user->state = POOL_USER_IN;
 	pool->in++;
+}
+
+/* Its user may have another one, so libcurl decides; else pool_leave() comes. */
+static void lose_socket(struct pool *pool, struct pool_socket *s)
+{
+	TAILQ_REMOVE(&s->user->sockets, s, entry);
+	if (TAILQ_EMPTY(&s->user->sockets))
+		let_in(pool, s->user);
+	s->user = NULL;
+}
+
+/*
+ * It is closed. libcurl closes a socket whose connection never stood without asking us (a race of
+ * addresses that was lost, a cancelled or late connect), so we also come here when we notice.
+ */
+static void closed(struct pool *pool, struct pool_socket *s)
+{
+	if (pool->by_fd[s->fd] == s)
+		pool->by_fd[s->fd] = NULL;
+	lose_socket(pool, s);
+	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
+	become_spare(pool, s);
 }
 
 /* ---- who waits --------------------------------------------------------------------- */
@@ -348,13 +372,23 @@ void pool_leave(struct pool *pool, struct pool_user *user)
 		pool->in--;
 		break;
 	case POOL_USER_SEATED:
-		while ((s = TAILQ_FIRST(&user->sockets))) {
+		while ((s = TAILQ_FIRST(&user->sockets)) && !s->ready)
+			closed(pool, s);
+		if (s) {
 			TAILQ_REMOVE(&user->sockets, s, entry);
 			become_idle(pool, s);
+		} else {
+			pool->in--; /* closed() let it in once more */
 		}
+		user->state = POOL_USER_OUT;
 		break;
 	}
 	balance(pool);
+}
+
+bool pool_has_shut(const struct pool *pool)
+{
+	return pool->nshut > 0;
 }
 
 void pool_poll(struct pool *pool)
@@ -413,6 +447,8 @@ int pool_socket_open(struct pool *pool, struct pool_user *user, int family, int 
 		return -1;
 	}
 	s->fd = fd;
+	if ((size_t)fd < pool->nfds && pool->by_fd[fd])
+		closed(pool, pool->by_fd[fd]);
 	remember_fd(pool, fd, s);
 	seat(pool, user, s);
 	pstat_add(pool->provider, PSTAT_SOCKETS_OPENED, 1);
@@ -430,20 +466,67 @@ int pool_socket_close(struct pool *pool, int fd)
 	pool->by_fd[fd] = NULL;
 	result = close(fd); /* before its ticket goes on */
 	if (s->state == SOCKET_SHUT) {
+		pool->nshut--;
 		free(s);
 		return result;
 	}
 	if (s->state == SOCKET_IDLE) {
 		leave_idle(pool, s);
+		count_open(pool, -1);
+		become_spare(pool, s);
 	} else {
-		TAILQ_REMOVE(&s->user->sockets, s, entry);
-		if (TAILQ_EMPTY(&s->user->sockets))
-			let_in(pool, s->user); /* libcurl may try another one; else pool_leave() comes */
+		closed(pool, s);
 	}
-	count_open(pool, -1);
-	become_spare(pool, s);
 	balance(pool);
 	return result;
+}
+
+static bool has_address(const struct pool_socket *s, const char *local_ip, int local_port)
+{
+	return s->local_port == local_port && !strcmp(s->local_ip, local_ip);
+}
+
+/*
+ * libcurl may reuse the socket of a transfer that has ended before it tells us of that end; to us
+ * it is still BUSY.
+ */
+static struct pool_socket *busy_with_address(struct pool *pool, const char *local_ip, int local_port)
+{
+	for (size_t i = 0; i < pool->nfds; i++) {
+		struct pool_socket *s = pool->by_fd[i];
+
+		if (!s || s->state != SOCKET_BUSY)
+			continue;
+		note_address(s);
+		if (has_address(s, local_ip, local_port))
+			return s;
+	}
+	return NULL;
+}
+
+/* The race of addresses is decided. */
+static bool keep_winner(
+	struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
+{
+	struct pool_socket *s = TAILQ_FIRST(&user->sockets), *next, *winner = NULL;
+
+	if (!TAILQ_NEXT(s, entry)) {
+		s->ready = true;
+		return true;
+	}
+	TAILQ_FOREACH(s, &user->sockets, entry) {
+		note_address(s);
+		if (has_address(s, local_ip, local_port))
+			winner = s;
+	}
+	if (!winner)
+		return false;
+	winner->ready = true;
+	TAILQ_FOREACH_SAFE(s, &user->sockets, entry, next)
+		if (s != winner)
+			closed(pool, s);
+	balance(pool);
+	return true;
 }
 
 bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
@@ -451,13 +534,18 @@ bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, 
 	struct pool_socket *s;
 
 	if (user->state == POOL_USER_SEATED)
-		return true;
+		return keep_winner(pool, user, local_ip, local_port);
 	TAILQ_FOREACH(s, &pool->idle, entry)
-		if (s->local_port == local_port && !strcmp(s->local_ip, local_ip))
+		if (has_address(s, local_ip, local_port))
 			break;
-	if (!s)
-		return false;
-	leave_idle(pool, s);
+	if (s) {
+		leave_idle(pool, s);
+	} else {
+		s = busy_with_address(pool, local_ip, local_port);
+		if (!s)
+			return false;
+		lose_socket(pool, s);
+	}
 	seat(pool, user, s);
 	pstat_add(pool->provider, PSTAT_SOCKETS_REUSED, 1);
 	balance(pool);
@@ -486,7 +574,10 @@ struct pool *pool_open(struct event_base *base, struct shm *shm, unsigned provid
 
 void pool_close(struct pool *pool)
 {
-	BUG_ON(pool->in || pool->nspare || pool->nidle || !TAILQ_EMPTY(&pool->waiting));
+	BUG_ON(!TAILQ_EMPTY(&pool->waiting));
+	BUG_ON(pool->in);
+	BUG_ON(pool->nidle);
+	BUG_ON(pool->nspare);
 	event_del(&pool->timer);
 	gate_line_close(pool->line);
 	gate_line_close(pool->idle_line);

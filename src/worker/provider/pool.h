@@ -60,11 +60,14 @@ int pool_socket_open(struct pool *pool, struct pool_user *user, int family, int 
 /* libcurl closes this socket; 0 or -1 with errno, as close(). */
 int pool_socket_close(struct pool *pool, int fd);
 /*
- * The user's request is about to go out on the socket with this local address. False: it is
- * none that the pool knows as idle or the user's.
+ * The user's request is about to go out on the socket with this local address. False: the pool
+ * knows none such.
  */
 bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
 	MUST_CHECK;
+
+/* True while libcurl has sockets open that were shut down: it should look at them. */
+bool pool_has_shut(const struct pool *pool);
 
 /* At the end of each turn of the loop: let in who was granted a ticket, give up what others need. */
 void pool_poll(struct pool *pool);

@@ -13,6 +13,7 @@
 #include "shm/window.h"
 #include "worker/provider/answer.h"
 #include "worker/provider/curl_loop.h"
+#include "worker/provider/pool.h"
 #include "worker/provider/provider.h"
 
 struct conf_provider;
@@ -25,23 +26,20 @@ struct provider {
 	struct curl_slist *headers; /* of all requests; the API key is in it */
 	char *permits_limit;	    /* configuration paths, for errors */
 	char *rate_limit;
-	/* For the gauges: sockets open, transfers running, and what we called idle. */
-	unsigned sockets, transfers, idle;
+	char *pool_limit;
+	struct pool *pool;
+	struct curl_loop loop; /* of its own: so libcurl does not reuse another provider's socket */
 };
 
 struct providers {
 	struct event_base *base;
 	const struct conf *conf;
 	struct shm *shm;
-	struct curl_loop loop;
 	unsigned running;
 	struct log_rate failures[END_COUNT];
 	unsigned count;
 	struct provider provider[];
 };
-
-/* Sockets or transfers changed: set the gauge of idle ones. */
-void provider_count_idle(struct provider *provider);
 
 /*
  * The states of a call, and where each may go.
@@ -49,6 +47,7 @@ void provider_count_idle(struct provider *provider);
  *	NEW	 call_start() was called; the rest comes at the end of the turn
  *	IN_LINE	 waits for a permit
  *	APPOINTED has a permit and a time at which it may be sent
+ *	POOL	 waits for a connection
  *	SENDING	 has a transfer; no head of an answer yet
  *	ANSWERING the head came
  *	DONE	 holds nothing any more
@@ -56,7 +55,8 @@ void provider_count_idle(struct provider *provider);
 #define CALL_STATES(X)                                                                          \
 	X(NEW, "new", TO(IN_LINE) | TO(APPOINTED) | TO(DONE))                                   \
 	X(IN_LINE, "in line", TO(APPOINTED) | TO(DONE))                                         \
-	X(APPOINTED, "appointed", TO(SENDING) | TO(DONE))                                       \
+	X(APPOINTED, "appointed", TO(POOL) | TO(SENDING) | TO(DONE))                            \
+	X(POOL, "in the pool's line", TO(SENDING) | TO(DONE))                                   \
 	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(DONE))                         \
 	X(ANSWERING, "answering", TO(DONE))                                                     \
 	X(DONE, "done", 0)
@@ -88,6 +88,7 @@ struct provider_call {
 	bool appointed; /* the appointment is neither kept nor given back */
 	bool kept;	/* a request has gone out under it */
 	bool missed;	/* it came too late for its appointment: take another */
+	struct pool_user seat;
 	CURL *easy;
 
 	struct answer answer;
@@ -127,6 +128,8 @@ void call_tell_queued(struct provider_call *call);
 void call_end(struct provider_call *call, struct provider_result *result);
 /* What a client is told to wait: a sane time, clients ignore others. */
 uint64_t call_retry_after_ms(uint64_t guess_ms);
+/* pool_granted_fn */
+void call_seated(struct pool_user *seat);
 /* gate_granted_fn */
 void call_granted(struct gate_ticket *ticket, void *arg);
 /* The provider took or sent a byte. */
