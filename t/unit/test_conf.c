@@ -839,7 +839,7 @@ START_TEST(warnings_of_sections_and_options_without_effect)
 		1);
 	ck_assert_uint_eq(
 		warned(conf, "f.yaml: not built yet and without effect: connection_queue_size, "
-			     "http_client.max_connections, http_client.max_retries"),
+			     "http_client.max_retries"),
 		1);
 	ck_assert_uint_eq(warned(conf, "without effect"), 1);
 	conf_free(conf);
