@@ -7,7 +7,7 @@ from headgate import *
 
 ENTRY = 'headgate_provider_'
 
-def most_open(sim, grace_us=100000):
+def most_open(sim, grace_us=20000):
 	"""The most sockets open at once. A FIN and another process's new connection may be seen in either
 	order, so a socket that is closed within grace_us was not open any more."""
 	most, running, rows = 0, set(), sim.events()
