@@ -12,6 +12,7 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "conf/conf.h"
+#include "shm/budget.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 #include "worker/provider/transfer.h"
@@ -42,13 +43,20 @@ void call_to(struct provider_call *call, enum call_state state)
 
 /* ---- time ---------------------------------------------------------------------- */
 
+uint64_t call_queue_until_ms(const struct provider_call *call)
+{
+	return (call->arrived_us + call->flown_us) / 1000 + call->provider->conf->queue_timeout_ms;
+}
+
 static uint64_t due_ms(const struct provider_call *call, uint64_t now)
 {
 	const struct conf_provider *conf = call->provider->conf;
 
 	switch (call->state) {
 	case CALL_IN_LINE:
-		return call->arrived_us / 1000 + conf->queue_timeout_ms;
+		return call_queue_until_ms(call);
+	case CALL_BACKOFF:
+		return call->retry_at_ms;
 	case CALL_APPOINTED:
 		return call->appointment.at_ms;
 	case CALL_POOL:
@@ -100,22 +108,47 @@ void call_first_token(struct provider_call *call)
 
 /* ---- the end ------------------------------------------------------------------- */
 
-/* Give back all that it holds; the provider loses its request before the permit goes on. */
-static void let_go(struct provider_call *call)
+/* Give back all that the attempt holds; the provider loses its request before the permit goes on. */
+static void end_attempt(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
 
 	if (call->kept)
 		pstat_observe(provider->index, PSTAT_DURATION, clock_us() - call->granted_us);
-	if (call->usage.known) {
-		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
-		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
-	}
 	transfer_stop(call);
 	event_del(&call->timer);
 	defer_cancel(&call->defer);
 	appoint_leave(call);
-	gate_leave(provider->line, &call->ticket);
+	if (call->ticket.state != TICKET_IDLE)
+		gate_leave(provider->line, &call->ticket);
+}
+
+/* Forget the attempt; the next one begins when the timer is due. */
+static void back_off(struct provider_call *call)
+{
+	end_attempt(call);
+	if (call->sent_us)
+		call->flown_us += clock_us() - call->sent_us;
+	call->sent_us = 0;
+	answer_release(&call->answer);
+	call->answer = (struct answer){ 0 };
+	call->kept = call->missed = call->paused = call->resuming = false;
+	call->uploaded = call->done_ms = 0;
+	call->usage.first_token_us = 0;
+	call->detail[0] = 0;
+	call_to(call, CALL_BACKOFF);
+	call_arm(call);
+}
+
+static void let_go(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+
+	end_attempt(call);
+	if (call->usage.known) {
+		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
+		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
+	}
 	call_to(call, CALL_DONE);
 	provider->all->running--;
 }
@@ -174,6 +207,10 @@ static void log_end(struct provider_call *call, const struct provider_result *re
 
 void call_end(struct provider_call *call, struct provider_result *result)
 {
+	if (retry(call, result)) {
+		back_off(call);
+		return;
+	}
 	result->answered = call->told_head;
 	count_end(call, result->ending);
 	log_end(call, result);
@@ -252,7 +289,10 @@ void call_send(struct provider_call *call)
 		call->usage.queue_wait_us = clock_us() - call->arrived_us;
 		pstat_observe(
 			call->provider->index, PSTAT_QUEUE_WAIT, call->usage.queue_wait_us);
+		budget_request(call->provider->all->shm, call->provider->index, clock_ms());
 	}
+	if (!call->sent_us)
+		call->sent_us = clock_us();
 	if (pool_enter(call->provider->pool, &call->seat)) {
 		go_out(call);
 		return;
@@ -276,6 +316,18 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 			*call->detail || code == CURLE_OK ? call->detail
 							      : curl_easy_strerror(code));
 	}
+}
+
+/* What follows comes at the end of the turn. */
+static void stand_in_line(struct provider_call *call)
+{
+	if (!gate_arrive(call->provider->line, &call->ticket)) {
+		if (!call->retries)
+			pstat_add(call->provider->index, PSTAT_QUEUED, 1);
+		call_to(call, CALL_IN_LINE);
+		call_arm(call);
+	}
+	call_later(call);
 }
 
 /* ---- events -------------------------------------------------------------------- */
@@ -326,6 +378,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	case CALL_APPOINTED:
 		call_send(call);
 		break;
+	case CALL_BACKOFF:
+		stand_in_line(call);
+		break;
 	case CALL_POOL:
 		if (call->seat.state == POOL_USER_WAITING)
 			pool_timed_out(call);
@@ -366,6 +421,7 @@ static void call_turn(void *arg)
 	}
 	switch (call->state) {
 	case CALL_NEW:
+	case CALL_BACKOFF:
 	case CALL_IN_LINE:
 		if (call->ticket.state == TICKET_HELD) {
 			call->granted_us = clock_us();
@@ -457,12 +513,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	take_request(call, request);
 	providers->running++;
 	pstat_add(call->provider->index, PSTAT_CALLS, 1);
-	if (!gate_arrive(call->provider->line, &call->ticket)) {
-		pstat_add(call->provider->index, PSTAT_QUEUED, 1);
-		call_to(call, CALL_IN_LINE);
-		call_arm(call);
-	}
-	call_later(call);
+	stand_in_line(call);
 	return call;
 }
 

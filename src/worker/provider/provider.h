@@ -4,6 +4,7 @@
  * stream, and end. libcurl is used in this room and nowhere else.
  *
  *	NEW -> IN_LINE (gate) -> APPOINTED (window) -> SENDING -> ANSWERING -> DONE
+ *		 ^------------- BACKOFF <-------------'
  *
  * Whoever asks owns the call until on_end(); call_cancel() ends it without on_end(). The
  * call owns its ticket or permit, its appointment and its transfer: when it ends, by
@@ -57,6 +58,7 @@ struct provider_result {
 	const char *limit;	 /* configuration path of the limit that was hit, or NULL */
 	uint64_t retry_after_ms; /* 0: not known */
 	bool answered;		 /* on_head() was called before */
+	unsigned attempts;	 /* how many were made */
 	bool give_up;		 /* all that could be tried was, or it is of no use: the client is not to try again */
 };
 

@@ -50,6 +50,7 @@ struct providers {
  *	POOL	 waits for a connection
  *	SENDING	 has a transfer; no head of an answer yet
  *	ANSWERING the head came
+ *	BACKOFF	 an attempt failed; waits, without a permit, for the time of the next (retry.c)
  *	DONE	 holds nothing any more
  */
 #define CALL_STATES(X)                                                                          \
@@ -57,8 +58,9 @@ struct providers {
 	X(IN_LINE, "in line", TO(APPOINTED) | TO(DONE))                                         \
 	X(APPOINTED, "appointed", TO(POOL) | TO(SENDING) | TO(DONE))                            \
 	X(POOL, "in the pool's line", TO(SENDING) | TO(DONE))                                   \
-	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(DONE))                         \
-	X(ANSWERING, "answering", TO(DONE))                                                     \
+	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(BACKOFF) | TO(DONE))           \
+	X(ANSWERING, "answering", TO(BACKOFF) | TO(DONE))                                       \
+	X(BACKOFF, "backs off", TO(IN_LINE) | TO(APPOINTED) | TO(DONE))                         \
 	X(DONE, "done", 0)
 
 enum call_state {
@@ -107,8 +109,13 @@ struct provider_call {
 	bool queued_told;
 	bool window_waited;
 
+	unsigned retries;     /* attempts after the first */
+	uint64_t retry_at_ms; /* BACKOFF: until then */
+
 	uint64_t arrived_us;
 	uint64_t granted_us;
+	uint64_t sent_us;  /* when this attempt left the line; 0: it did not */
+	uint64_t flown_us; /* how long earlier ones took from there on */
 	struct provider_usage usage;
 	char detail[CURL_ERROR_SIZE]; /* why it failed, in libcurl's words or ours */
 	char message[512];
@@ -124,7 +131,12 @@ void call_later(struct provider_call *call);
 void call_send(struct provider_call *call);
 /* The call must wait: tell the asker, once. */
 void call_tell_queued(struct provider_call *call);
-/* It ends, and is freed; never inside libcurl or a callback of the asker. */
+/* Until when it may wait in line: queue_timeout, not counting the time that attempts took. */
+uint64_t call_queue_until_ms(const struct provider_call *call);
+/*
+ * The attempt ended: another follows, or the call ends and is freed. Never inside libcurl or a
+ * callback of the asker.
+ */
 void call_end(struct provider_call *call, struct provider_result *result);
 /* What a client is told to wait: a sane time, clients ignore others. */
 uint64_t call_retry_after_ms(uint64_t guess_ms);
@@ -140,6 +152,14 @@ void call_arm(struct provider_call *call);
 void call_first_token(struct provider_call *call);
 /* The transfer ended by itself. */
 void call_transfer_done(struct provider_call *call, CURLcode code);
+
+/* ---- retry.c ---- */
+
+/*
+ * The attempt ended so. True: there shall be another one at retry_at_ms. False: this is the
+ * call's end; what the result says of attempts is filled in.
+ */
+bool retry(struct provider_call *call, struct provider_result *result);
 
 /* ---- appoint.c ---- */
 

@@ -12,6 +12,7 @@
 #include "shm/stats.h"
 #include "worker/provider/room.h"
 
+#include <strings.h>
 #include <sys/socket.h>
 
 #define RECEIVE_BUFFER_BYTES (64 << 10) /* so that a paused stream does not drain its provider */
@@ -234,6 +235,17 @@ enum ending transfer_ending(CURLcode code)
 	default:
 		return END_INTERNAL;
 	}
+}
+
+enum should_retry transfer_should_retry(CURL *easy)
+{
+	struct curl_header *header;
+
+	if (curl_easy_header(easy, "x-should-retry", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return SHOULD_RETRY_UNSAID;
+	if (!strcasecmp(header->value, "true"))
+		return SHOULD_RETRY_YES;
+	return strcasecmp(header->value, "false") ? SHOULD_RETRY_UNSAID : SHOULD_RETRY_NO;
 }
 
 uint64_t transfer_retry_after_ms(CURL *easy)
