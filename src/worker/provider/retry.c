@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * retry.c - whether a failed attempt is made again, and when.
+ * retry.c - what becomes of a call whose attempt failed: another attempt, or its end.
  *
- * Only what has not reached the asker yet may be tried again; then what the provider says of it
- * decides (x-should-retry, or its status), the number of attempts, and the budget that all workers
- * share, so that retries never multiply the load of a provider that is down. The wait is the
- * provider's own wish (retry-after-ms, Retry-After), or backoff_factor * 2^n s with full jitter
- * (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Nothing is held
- * meanwhile: the next attempt stands in line again and takes an appointment of its own.
+ * Tried again is what may go better the next time, while the asker has heard nothing of an
+ * answer: at most max_retries times, while the provider's retry budget (shm/budget.h) lasts, and within
+ * queue_timeout. The wait is what the provider asks for, else backoff_factor * 2^n with full
+ * jitter (each time between nothing and that, so that those who failed together do not come
+ * back together). Meanwhile the call holds nothing; then it stands in line again, at its end.
  */
 #include "base/base.h"
 #include "worker/provider/room.h"
@@ -20,85 +19,99 @@
 #include "worker/provider/transfer.h"
 
 #include <math.h>
-#include <stdlib.h>
 
-#define WAIT_MAX_MS 60000 /* who is told to wait longer gives up: clients ignore such a time, too */
-#define ERROR_DEPTH 64
+#define WAIT_MAX_MS 60000
+#define DEPTH_MAX 256
 
-/* Money, not pace: it will be the same in a minute. */
+/* Money is used up, not time: waiting does not help. */
 static bool is_quota(const struct answer *answer)
 {
 	static const char *const codes[] = { "insufficient_quota", "credit_balance_exhausted",
 		"organization_spend_limit_exceeded", "project_spend_limit_exceeded",
 		"organization_usage_limit_exceeded" };
-	struct json_find find[] = { { .path = "error.code" }, { .path = "error.type" } };
+	struct json_find found[] = { { .path = "error.code" }, { .path = "error.type" } };
 
-	if (!answer->body.len || !json_scan(answer->body.data, answer->body.len, ERROR_DEPTH, find,
-					 ARRAY_SIZE(find), NULL))
+	if (!answer->body.data ||
+		!json_scan(answer->body.data, answer->body.len, DEPTH_MAX, found, 2, NULL))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
-		for (size_t k = 0; k < ARRAY_SIZE(find); k++)
-			if (json_find_equals(answer->body.data, &find[k], codes[i]))
-				return true;
+		if (json_find_equals(answer->body.data, &found[0], codes[i]) ||
+			json_find_equals(answer->body.data, &found[1], codes[i]))
+			return true;
 	return false;
 }
 
-/* Would another attempt be of any use? */
-static bool is_worth_it(const struct provider_call *call, const struct provider_result *result)
+static bool status_may_retry(const struct provider_call *call)
 {
-	int status = result->status;
+	int status = call->answer.status;
 
-	if (!ending_facts[result->ending].may_retry)
+	if (is_quota(&call->answer))
 		return false;
-	if (result->ending != END_PROVIDER_STATUS)
-		return true;
 	switch (transfer_should_retry(call->easy)) {
-	case TRANSFER_RETRY:
+	case SHOULD_RETRY_YES:
 		return true;
-	case TRANSFER_DO_NOT_RETRY:
+	case SHOULD_RETRY_NO:
 		return false;
-	case TRANSFER_DOES_NOT_SAY:
+	case SHOULD_RETRY_UNSAID:
 		break;
 	}
-	return (status == 408 || status == 409 || status == 429 || status >= 500) &&
-	       !is_quota(&call->answer);
+	return status == 408 || status == 409 || status == 429 || status >= 500;
 }
 
-static uint64_t backoff_ms(const struct provider_call *call)
+/* Might another attempt go better? */
+static bool may_retry(const struct provider_call *call, enum ending ending)
 {
-	double most = ldexp(call->provider->conf->backoff_factor, (int)call->tries - 1) * 1000;
+	switch (call->answer.kind) {
+	case ANSWER_NONE:
+	case ANSWER_DOCUMENT: /* the asker hears of one when it is complete */
+		return ending_facts[ending].may_retry;
+	case ANSWER_REFUSAL:
+		return status_may_retry(call);
+	case ANSWER_STREAM:
+		break;
+	}
+	return false;
+}
 
-	if (most > WAIT_MAX_MS)
-		most = WAIT_MAX_MS;
-	return (uint64_t)(most * drand48());
+/* How long to wait before the next attempt; false: longer than we would. */
+static bool backoff(const struct provider_call *call, uint64_t retry_after_ms, uint64_t now,
+	uint64_t *wait_ms_r)
+{
+	uint64_t until = call_queue_until_ms(call), wait = retry_after_ms;
+
+	if (!wait) {
+		double ms = ldexp(call->provider->conf->backoff_factor * 1000, (int)call->retries);
+
+		wait = arc4random_uniform(ms < WAIT_MAX_MS ? (uint32_t)ms + 1 : WAIT_MAX_MS);
+	}
+	*wait_ms_r = wait;
+	return wait <= WAIT_MAX_MS && now + wait < until;
 }
 
 bool retry(struct provider_call *call, struct provider_result *result)
 {
-	const struct conf_provider *conf = call->provider->conf;
-	unsigned p = call->provider->index;
+	struct provider *provider = call->provider;
 	uint64_t now = clock_ms(), wait;
+	bool may = may_retry(call, result->ending);
 
-	if (call->told_head || call->cancelled)
+	result->attempts = call->retries + 1;
+	if (result->ending == END_COMPLETE)
 		return false;
-	if (!is_worth_it(call, result)) {
-		result->give_up = result->ending == END_PROVIDER_STATUS;
+	result->give_up = call->retries || (call->answer.kind == ANSWER_REFUSAL && !may);
+	if (!may || call->retries >= provider->conf->max_retries ||
+		!backoff(call, result->retry_after_ms, now, &wait))
 		return false;
-	}
-	result->give_up = call->tries > 1;
-	if (call->tries > conf->max_retries)
-		return false;
-	wait = result->retry_after_ms ? result->retry_after_ms : backoff_ms(call);
-	if (wait > WAIT_MAX_MS)
-		return false;
-	if (!budget_retry(call->provider->all->shm, p, now)) {
-		pstat_add(p, PSTAT_RETRIES_DENIED, 1);
+	if (!budget_retry(provider->all->shm, provider->index, now)) {
+		pstat_add(provider->index, PSTAT_RETRIES_DENIED, 1);
+		result->give_up = true;
 		return false;
 	}
-	pstat_add(p, PSTAT_RETRIES, 1);
-	log_debug("provider", "[%s] %s: attempt %u of %" PRIu64 " ended %s; the next one in %" PRIu64 " ms",
-		call->request_id, conf->name, call->tries, conf->max_retries + 1,
-		ending_facts[result->ending].code, wait);
+	pstat_add(provider->index, PSTAT_RETRIES, 1);
+	call->retries++;
 	call->retry_at_ms = now + wait;
+	log_info("provider", "[%s] '%s': %s; again in %" PRIu64 " ms (%u of %" PRIu64 ")",
+		call->request_id, provider->conf->name,
+		result->message ? result->message : ending_facts[result->ending].text, wait,
+		call->retries, provider->conf->max_retries);
 	return true;
 }
