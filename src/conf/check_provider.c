@@ -103,6 +103,43 @@ static bool is_header_safe(const char *key)
 	return true;
 }
 
+static void add_key(const struct subject *s, enum provider_row source, const char *text)
+{
+	struct conf_provider *p = s->p;
+	char *key = xstrdup(text);
+
+	trim(key);
+	if (!is_header_safe(key))
+		provider_error(s, source,
+			"leads to a key with spaces, line ends or other than ASCII in it; give the bare key");
+	if (!*key) {
+		free(key);
+		return;
+	}
+	p->keys = xrealloc(p->keys, (p->nkeys + 1) * sizeof(*p->keys));
+	p->keys[p->nkeys++] = key;
+}
+
+static void keys_from_list(const struct subject *s)
+{
+	const struct conf_texts *list = &s->p->api_keys;
+
+	if (list->count > API_KEYS_MAX) {
+		provider_error(s, P_api_keys, "has more than 16 elements; drop some");
+		return;
+	}
+	for (size_t i = 0; i < list->count; i++) {
+		trim(list->text[i]);
+		if (!*list->text[i])
+			provider_error(s, P_api_keys, "has an empty element; give a key");
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(list->text[k], list->text[i]) == 0)
+				provider_error(
+					s, P_api_keys, "has the same key twice; give it once");
+		add_key(s, P_api_keys, list->text[i]);
+	}
+}
+
 static void key_from_file(const struct subject *s)
 {
 	struct buf bytes = BUF_INIT;
@@ -121,7 +158,12 @@ static void key_from_file(const struct subject *s)
 	}
 	buf_add(&bytes, "", 0);
 	bytes.data[strcspn(bytes.data, "\n")] = '\0';
-	replace(&s->p->key, xstrdup(bytes.data));
+	trim(bytes.data);
+	if (*bytes.data)
+		add_key(s, P_api_key_file, bytes.data);
+	else
+		provider_error(
+			s, P_api_key_file, "has nothing on its first line; put the key there");
 	buf_release(&bytes);
 	if (st.st_mode & S_IROTH) {
 		path = xasprintf("llm.providers.%s.api_key_file", s->p->name);
@@ -130,10 +172,6 @@ static void key_from_file(const struct subject *s)
 			s->p->api_key_file);
 		free(path);
 	}
-	trim(s->p->key);
-	if (!*s->p->key)
-		provider_error(
-			s, P_api_key_file, "has nothing on its first line; put the key there");
 }
 
 static bool is_variable_name(const char *text)
@@ -151,39 +189,60 @@ static void check_key_env(const struct subject *s)
 			"is not the name of an environment variable; give a name such as OPENAI_API_KEY");
 }
 
-/* The key comes from exactly one place: literal, file, environment. */
+/* True, and an error, if the key is given in more than one place. */
+static bool has_two_sources(const struct subject *s)
+{
+	const struct conf_provider *p = s->p;
+
+	if (*p->api_key && *p->api_key_file) {
+		provider_error(s, P_api_key_file, "is given beside api_key; keep one of them");
+		return true;
+	}
+	if (p->api_keys.count && (*p->api_key || *p->api_key_file ||
+					 origin_of(s, P_api_key_env)->line)) {
+		provider_error(s, P_api_keys,
+			"is given beside api_key, api_key_file or api_key_env; keep one of them");
+		return true;
+	}
+	return false;
+}
+
+static void warn_without_key(const struct subject *s)
+{
+	static const enum provider_row sources[] = { P_api_key, P_api_keys, P_api_key_file,
+		P_api_key_env };
+
+	/* A refused option may have been the key's source: nothing more to say. */
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+		if (origin_of(s, sources[i])->bad)
+			return;
+	if (strncasecmp(s->p->base_url, "https://", 8) == 0 && !*s->p->api_key_file)
+		loader_warn(s->l, &s->l->conf->origins->provider_name[s->number], NULL,
+			"%s is not set: requests to %s go out without a key", s->p->api_key_env,
+			s->p->name);
+}
+
+/* Keys come from exactly one place: literal, list, file, environment. */
 static void check_key(const struct subject *s)
 {
 	struct conf_provider *p = s->p;
-	enum provider_row source = P_api_key_env;
 	const char *env;
 
 	check_key_env(s);
-	if (*p->api_key && *p->api_key_file) {
-		provider_error(s, P_api_key_file, "is given beside api_key; keep one of them");
+	if (has_two_sources(s))
 		return;
-	}
-	if (*p->api_key) {
-		source = P_api_key;
-		replace(&p->key, xstrdup(p->api_key));
-	} else if (*p->api_key_file) {
-		source = P_api_key_file;
+	if (*p->api_key)
+		add_key(s, P_api_key, p->api_key);
+	else if (p->api_keys.count)
+		keys_from_list(s);
+	else if (*p->api_key_file)
 		key_from_file(s);
-	} else if ((env = getenv(p->api_key_env))) {
-		replace(&p->key, xstrdup(env));
-	}
-	trim(p->key);
-	if (!is_header_safe(p->key))
-		provider_error(s, source,
-			"leads to a key with spaces, line ends or other than ASCII in it; give the bare key");
-	/* A refused option may have been the key's source: nothing more to say. */
-	if (*p->key || origin_of(s, P_api_key)->bad || origin_of(s, P_api_key_file)->bad ||
-		origin_of(s, P_api_key_env)->bad)
-		return;
-	if (strncasecmp(p->base_url, "https://", 8) == 0 && !*p->api_key_file)
-		loader_warn(s->l, &s->l->conf->origins->provider_name[s->number], NULL,
-			"%s is not set: requests to %s go out without a key", p->api_key_env,
-			p->name);
+	else if ((env = getenv(p->api_key_env)))
+		add_key(s, P_api_key_env, env);
+	if (p->nkeys)
+		replace(&p->key, xstrdup(p->keys[0]));
+	else
+		warn_without_key(s);
 }
 
 static bool has_model(const struct conf_provider *p, const char *model)
@@ -263,6 +322,54 @@ static void check_one_line(const struct subject *s)
 		provider_error(s, P_models, wrong);
 }
 
+static int find_provider(const struct conf *conf, const char *name)
+{
+	for (unsigned i = 0; i < conf->nproviders; i++)
+		if (strcmp(conf->providers[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+/* NULL, or what is wrong with provider i as one more fallback. */
+static const char *fallback_wrong(const struct subject *s, int i)
+{
+	const struct conf_provider *p = s->p;
+
+	if (i < 0)
+		return "is no provider; give one of llm.providers";
+	if ((unsigned)i == s->number)
+		return "is this provider itself; give another one";
+	for (unsigned k = 0; k < p->nfallback; k++)
+		if (p->fallback_index[k] == (unsigned)i)
+			return "is named twice; once is enough";
+	return NULL;
+}
+
+static void check_fallback(const struct subject *s)
+{
+	struct conf_provider *p = s->p;
+
+	p->fallback_index = xcalloc(p->fallback.count + 1, sizeof(*p->fallback_index));
+	for (size_t n = 0; n < p->fallback.count; n++) {
+		int i = find_provider(s->l->conf, p->fallback.text[n]);
+		const char *wrong = fallback_wrong(s, i);
+		char *shown, *text;
+
+		if (!wrong) {
+			p->fallback_index[p->nfallback++] = (unsigned)i;
+			continue;
+		}
+		/* A provider that was refused may be the one that is meant. */
+		if (i < 0 && s->l->providers.bad)
+			continue;
+		shown = text_quote(p->fallback.text[n]);
+		text = xasprintf("%s %s", shown, wrong);
+		provider_error(s, P_fallback, text);
+		free(text);
+		free(shown);
+	}
+}
+
 static void check_active(struct loader *l)
 {
 	struct conf *conf = l->conf;
@@ -304,6 +411,7 @@ void check_providers(struct loader *l)
 		check_url(&s);
 		check_key(&s);
 		check_models(&s);
+		check_fallback(&s);
 	}
 	check_active(l);
 }

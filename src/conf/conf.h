@@ -25,14 +25,23 @@ typedef double conf_type_REAL;
 typedef char *conf_type_TEXT;
 typedef char *conf_type_SECRET;
 typedef struct conf_texts conf_type_TEXTS;
+typedef struct conf_texts conf_type_SECRETS;
 typedef uint64_t conf_type_LEVEL;
 typedef uint64_t conf_type_FORMAT;
+typedef uint64_t conf_type_HTTP2;
+
+enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
 
 struct conf_provider {
 	char *name;
-	/* What goes out as "Authorization: Bearer"; "" if there is none. From api_key or api_key_file
-	 * (one of them), else from the environment's api_key_env. Never log it. */
-	char *key;
+	/* What goes out as "Authorization: Bearer": from api_key, api_keys or api_key_file (one of
+	 * them), else from the environment's api_key_env. Never log one. */
+	char **keys;
+	unsigned nkeys; /* 0: requests go out without */
+	char *key;      /* the first one; "" if there is none */
+	/* Indices of the providers of fallback, in its order. */
+	unsigned *fallback_index;
+	unsigned nfallback;
 #define PROVIDER(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 };

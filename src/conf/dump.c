@@ -52,7 +52,7 @@ static void print_row(FILE *out, const struct conf *conf, const struct option *o
 	value_format(o, object, &value);
 	indent(out, depth);
 	/* A secret is not written down; as a comment it does not stand in the way of loading. */
-	fprintf(out, "%s%s: %s", o->type == OPTION_SECRET ? "# " : "", option_leaf(o),
+	fprintf(out, "%s%s: %s", option_is_secret(o) ? "# " : "", option_leaf(o),
 		value.data);
 	print_origin(out, conf->path, at);
 	buf_release(&value);

@@ -30,6 +30,10 @@ void conf_free(struct conf *conf)
 		options_release(&options_provider, &conf->providers[i]);
 		free(conf->providers[i].name);
 		free(conf->providers[i].key);
+		for (unsigned k = 0; k < conf->providers[i].nkeys; k++)
+			free(conf->providers[i].keys[k]);
+		free(conf->providers[i].keys);
+		free(conf->providers[i].fallback_index);
 	}
 	free(conf->providers);
 	options_release(&options_global, conf);

@@ -40,6 +40,16 @@ bool option_is_section(const struct option_set *set, const char *path)
 	return false;
 }
 
+bool option_is_list(const struct option *option)
+{
+	return option->type == OPTION_TEXTS || option->type == OPTION_SECRETS;
+}
+
+bool option_is_secret(const struct option *option)
+{
+	return option->type == OPTION_SECRET || option->type == OPTION_SECRETS;
+}
+
 const char *option_leaf(const struct option *option)
 {
 	const char *dot = strrchr(option->path, '.');

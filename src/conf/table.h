@@ -10,6 +10,7 @@
 #include "conf/conf.h"
 
 #define PROVIDERS_MAX 32
+#define API_KEYS_MAX 16
 
 enum option_type {
 	OPTION_BOOL,
@@ -22,7 +23,9 @@ enum option_type {
 	OPTION_SECRET,
 	OPTION_TEXTS,
 	OPTION_LEVEL,
-	OPTION_FORMAT
+	OPTION_FORMAT,
+	OPTION_SECRETS,
+	OPTION_HTTP2
 };
 
 enum option_reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART };
@@ -74,6 +77,10 @@ struct conf_origins {
 const struct option *option_find(const struct option_set *set, const char *path);
 /* True if there are options below this path. */
 bool option_is_section(const struct option_set *set, const char *path);
+/* Its value is a list of texts: struct conf_texts. */
+bool option_is_list(const struct option *option);
+/* Its value is not to be shown. */
+bool option_is_secret(const struct option *option);
 /* What follows the last dot of its path. */
 const char *option_leaf(const struct option *option);
 

@@ -27,6 +27,7 @@ static const struct unit size_units[] = { { "", 1 }, { "B", 1 }, { "k", 1 << 10 
 
 static const char *const level_words[] = { "error", "warning", "info", "debug" };
 static const char *const format_words[] = { "console", "json" };
+static const char *const http2_words[] = { "auto", "off" };
 
 /* How each type is spoken of: "'x' is not a whole number". */
 static const char *const type_names[] = {
@@ -41,6 +42,8 @@ static const char *const type_names[] = {
 	[OPTION_TEXTS] = "a list of texts",
 	[OPTION_LEVEL] = "a level",
 	[OPTION_FORMAT] = "a format",
+	[OPTION_SECRETS] = "a list of texts",
+	[OPTION_HTTP2] = "a setting",
 };
 
 enum verdict { FITS, OUT_OF_RANGE, NOT_ONE };
@@ -176,6 +179,8 @@ static enum verdict whole_parse(
 		return word_parse(text, level_words, ARRAY_SIZE(level_words), value_r);
 	case OPTION_FORMAT:
 		return word_parse(text, format_words, ARRAY_SIZE(format_words), value_r);
+	case OPTION_HTTP2:
+		return word_parse(text, http2_words, ARRAY_SIZE(http2_words), value_r);
 	default:
 		BUG_ON(true);
 	}
@@ -253,7 +258,7 @@ bool value_parse(
 	enum verdict v;
 	char *copy;
 
-	if (option->type == OPTION_TEXTS) {
+	if (option_is_list(option)) {
 		*(struct conf_texts *)field = (struct conf_texts){ 0 };
 		return true;
 	}
@@ -293,7 +298,7 @@ void value_release(const struct option *option, void *object)
 {
 	void *field = (char *)object + option->offset;
 
-	if (option->type == OPTION_TEXTS)
+	if (option_is_list(option))
 		conf_texts_release(field);
 	else if (option->type == OPTION_TEXT || option->type == OPTION_SECRET)
 		free(*(char **)field);
@@ -334,12 +339,15 @@ static void real_format(double value, struct buf *out)
 	buf_adds(out, text);
 }
 
-static void list_format(const struct conf_texts *list, struct buf *out)
+static void list_format(const struct conf_texts *list, bool secret, struct buf *out)
 {
 	buf_adds(out, "[");
 	for (size_t i = 0; i < list->count; i++) {
 		buf_adds(out, i ? ", " : "");
-		text_as_yaml(list->text[i], out);
+		if (secret)
+			buf_adds(out, "***");
+		else
+			text_as_yaml(list->text[i], out);
 	}
 	buf_adds(out, "]");
 }
@@ -372,13 +380,17 @@ void value_format(const struct option *option, const void *object, struct buf *o
 		buf_adds(out, **(char *const *)field ? "***" : "");
 		break;
 	case OPTION_TEXTS:
-		list_format(field, out);
+	case OPTION_SECRETS:
+		list_format(field, option_is_secret(option), out);
 		break;
 	case OPTION_LEVEL:
 		buf_adds(out, level_words[*(const uint64_t *)field]);
 		break;
 	case OPTION_FORMAT:
 		buf_adds(out, format_words[*(const uint64_t *)field]);
+		break;
+	case OPTION_HTTP2:
+		buf_adds(out, http2_words[*(const uint64_t *)field]);
 		break;
 	}
 }
@@ -412,6 +424,8 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_TEXTS] = "a list such as [a, b]",
 		[OPTION_LEVEL] = "error, warning, info or debug",
 		[OPTION_FORMAT] = "console or json",
+		[OPTION_SECRETS] = "a list such as [a, b]",
+		[OPTION_HTTP2] = "auto or off",
 	};
 
 	buf_adds(out, words[option->type]);

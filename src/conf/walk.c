@@ -167,7 +167,7 @@ static void set_option(struct walk *w, const struct place *p, const struct optio
 	const yaml_node_t *key, const yaml_node_t *node, const char *shown)
 {
 	struct origin *origin = &p->origins[option - p->set->row];
-	bool list = option->type == OPTION_TEXTS, ok = false;
+	bool list = option_is_list(option), ok = false;
 	struct buf wants = BUF_INIT;
 
 	/* An absent value has no place of its own. */

@@ -110,10 +110,10 @@ static uint32_t window_ms(void)
 static struct shm *make_segment(const struct conf *conf, unsigned nslots, const char *path, char *error)
 {
 	unsigned n = conf->nproviders;
-	struct shm_gate_spec *gates = xcalloc(n + 1, sizeof(*gates));
+	struct shm_gate_spec *gates = xcalloc(SHM_GATES(n), sizeof(*gates));
 	struct shm_window_spec *windows = xcalloc(n + 1, sizeof(*windows));
 	const char **names = xcalloc(n + 1, sizeof(*names));
-	struct shm_spec spec = { .nslots = nslots, .ngates = n + 1, .gates = gates, .nwindows = n,
+	struct shm_spec spec = { .nslots = nslots, .ngates = SHM_GATES(n), .gates = gates, .nwindows = n,
 		.windows = windows, .nproviders = n, .providers = names };
 	uint32_t minute_ms = window_ms();
 	struct shm *shm;
@@ -127,6 +127,12 @@ static struct shm *make_segment(const struct conf *conf, unsigned nslots, const 
 		gates[SHM_GATE_PROVIDER(p)] = (struct shm_gate_spec){
 			xasprintf("llm.providers.%s.http_client.concurrent_requests", provider->name),
 			provider->concurrent_requests };
+		gates[SHM_GATE_POOL(p)] = (struct shm_gate_spec){
+			xasprintf("llm.providers.%s.http_client.max_connections", provider->name),
+			provider->pool_max_connections };
+		gates[SHM_GATE_IDLE(p)] = (struct shm_gate_spec){
+			xasprintf("llm.providers.%s.http_client.max_keepalive", provider->name),
+			provider->max_keepalive };
 		windows[SHM_WINDOW_PROVIDER(p)] = (struct shm_window_spec){
 			xasprintf("llm.providers.%s.http_client.requests_per_minute", provider->name),
 			(uint32_t)provider->requests_per_minute, minute_ms };
@@ -134,6 +140,8 @@ static struct shm *make_segment(const struct conf *conf, unsigned nslots, const 
 	shm = shm_create(path, &spec, error);
 	for (unsigned p = 0; p < n; p++) {
 		free((char *)gates[SHM_GATE_PROVIDER(p)].name);
+		free((char *)gates[SHM_GATE_POOL(p)].name);
+		free((char *)gates[SHM_GATE_IDLE(p)].name);
 		free((char *)windows[SHM_WINDOW_PROVIDER(p)].name);
 	}
 	free(gates);

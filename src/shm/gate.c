@@ -117,6 +117,14 @@ static bool hand_over(struct shm_gate *gate, struct gate_cell *me, uint64_t seen
 	return granted;
 }
 
+/* The lower one of what is configured and what was learnt. */
+static uint64_t limit_of(struct shm_gate *gate)
+{
+	uint64_t limit = atomic_load(&gate->limit), learnt = atomic_load(&gate->learnt);
+
+	return learnt && learnt < limit ? learnt : limit;
+}
+
 /*
  * Hand free permits to the first in line until there is none of either. A claim that was lost
  * (its head was cancelled) means another round: who asked meanwhile saw no permit and relies on us.
@@ -127,7 +135,7 @@ static void dispatch(struct shm *shm, struct shm_gate *gate, struct gate_cell *m
 	uint64_t head = 0;
 
 	while (first_in_line(shm, gate, &slot, &head)) {
-		uint64_t limit = atomic_load(&gate->limit);
+		uint64_t limit = limit_of(gate);
 		uint64_t seen = atomic_load(&gate->used);
 
 		if (seen >= limit)
@@ -264,7 +272,7 @@ bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
 	step_begin(line->cell);
 	CRASH_POINT("gate.try.begun");
 	seen = atomic_load(&line->gate->used);
-	while (!taken && seen < atomic_load(&line->gate->limit))
+	while (!taken && seen < limit_of(line->gate))
 		taken = atomic_compare_exchange_strong(&line->gate->used, &seen, seen + 1);
 	if (taken) {
 		CRASH_POINT("gate.try.taken");
@@ -345,6 +353,16 @@ void gate_poll(struct gate_line *line)
 	}
 }
 
+enum gate_next gate_next(const struct gate_line *line)
+{
+	uint64_t head = 0;
+	unsigned slot = 0;
+
+	if (!first_in_line(line->shm, line->gate, &slot, &head))
+		return GATE_NEXT_NOBODY;
+	return &line->gate->cell[slot] == line->cell ? GATE_NEXT_OURS : GATE_NEXT_OTHERS;
+}
+
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket)
 {
 	uint64_t now = atomic_load_explicit(&line->gate->line, memory_order_relaxed);
@@ -373,6 +391,7 @@ void gate_read(const struct shm *shm, unsigned number, struct gate_reading *r)
 	struct shm_gate *gate = shm_gate_at(shm, number);
 
 	r->limit = atomic_load(&gate->limit);
+	r->learnt = atomic_load(&gate->learnt);
 	r->used = atomic_load(&gate->used);
 	r->waiting = 0;
 	r->grants = atomic_load(&gate->retired_grants);
@@ -381,6 +400,17 @@ void gate_read(const struct shm *shm, unsigned number, struct gate_reading *r)
 		r->grants += atomic_load_explicit(&gate->cell[i].grants, memory_order_relaxed);
 	}
 	r->interval_us = atomic_load_explicit(&gate->interval_us, memory_order_relaxed);
+}
+
+void gate_set_learnt(struct shm *shm, unsigned number, uint64_t learnt)
+{
+	struct shm_gate *gate = shm_gate_at(shm, number);
+	unsigned slot = shm->slot == SHM_MASTER ? shm->header->nslots : shm->slot;
+	uint64_t before = atomic_exchange(&gate->learnt, learnt);
+
+	CRASH_POINT("learn.gate.stored");
+	if (before && (!learnt || learnt > before))
+		dispatch(shm, gate, &gate->cell[slot]);
 }
 
 /* ---- the master, and readers of the books ---- */

@@ -67,12 +67,17 @@ void gate_poll(struct gate_line *line);
  */
 bool gate_pending(const struct gate_line *line);
 
+/* Who is served next when a permit comes free; those that were granted one already do not wait. */
+enum gate_next { GATE_NEXT_NOBODY, GATE_NEXT_OURS, GATE_NEXT_OTHERS };
+enum gate_next gate_next(const struct gate_line *line);
+
 /* How many wait in front of a WAITING ticket over all workers, +1 (an estimate: heads only are shared). */
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket);
 
 /* What a gate shows to anybody, also to read-only tools. */
 struct gate_reading {
 	uint64_t limit;
+	uint64_t learnt;	/* a limit below that one that holds instead, see gate_set_learnt(); 0: none */
 	uint64_t used;
 	uint64_t waiting;
 	uint64_t grants;	/* since the segment was made */
@@ -82,6 +87,12 @@ void gate_read(const struct shm *shm, unsigned gate, struct gate_reading *r);
 
 /* A new limit, in force at once for all workers; dispatches if it grew. Master only. */
 void gate_set_limit(struct shm *shm, unsigned gate, uint64_t limit);
+
+/*
+ * A second limit (0: none); the lower one of both is in force, at once for all workers; dispatches if
+ * it grew. Any worker may call it, with a number that all agree on (shm/learn.h), and the master.
+ */
+void gate_set_learnt(struct shm *shm, unsigned gate, uint64_t learnt);
 
 /* ---- for shm/reclaim.c ---- */
 

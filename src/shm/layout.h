@@ -12,6 +12,7 @@
 #define SHM_LAYOUT_H
 
 #include "base/base.h"
+#include "shm/keys.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 
@@ -19,7 +20,7 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 1u
+#define SHM_ABI 2u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -41,6 +42,7 @@ struct shm_header {
 	uint64_t providers_at; /* names, SHM_NAME_BYTES each */
 	uint64_t stats_at;
 	uint64_t stats_block_bytes;
+	uint64_t standing_at; /* nproviders of them */
 	uint64_t started_ms;
 	_Atomic uint64_t master_start; /* field 22 of /proc/PID/stat */
 	_Atomic int32_t master_pid;
@@ -79,6 +81,7 @@ struct gate_cell {
 /* A gate; its nslots + 1 cells follow, the last one is the master's. */
 struct shm_gate {
 	_Atomic uint64_t used SHM_ALIGNED; /* permits handed out: the one contended word */
+	_Atomic uint64_t learnt;	   /* a lower limit that the workers found out; 0: none */
 	_Atomic uint64_t line SHM_ALIGNED; /* order tags given out */
 	_Atomic uint64_t limit SHM_ALIGNED; /* the master writes it */
 	_Atomic uint64_t retired_grants;    /* of workers that are dead; the master's */
@@ -103,6 +106,26 @@ struct shm_window {
 	uint64_t ring_at;  /* capacity words: WINDOW_WORD */
 	uint64_t hints_at; /* capacity uint32_t: slot + 1, 0: none */
 	char name[SHM_NAME_BYTES];
+};
+
+#define TOKENS_PIECES 128u /* a power of two */
+
+/*
+ * What all workers know about a provider. All may write all of it, one compare-and-swap at a time;
+ * the .c files of the same names say what a word is made of.
+ */
+struct shm_standing {
+	_Atomic uint64_t budget SHM_ALIGNED;
+	_Atomic uint64_t circuit SHM_ALIGNED;
+	_Atomic uint64_t circuit_recent[2];
+	_Atomic uint64_t circuit_opened;
+	_Atomic uint64_t learnt SHM_ALIGNED;
+	_Atomic uint64_t learn_cut_after_ms;
+	_Atomic uint64_t learn_cuts;
+	_Atomic uint64_t tokens_limit SHM_ALIGNED; /* 0: none; the master writes it, */
+	_Atomic uint64_t tokens_window_ms;	   /* and this */
+	_Atomic uint64_t parked_until_ms[SHM_KEYS] SHM_ALIGNED;
+	_Atomic uint64_t tokens[TOKENS_PIECES] SHM_ALIGNED;
 };
 
 /* The histograms of stats.def, in order. */
@@ -142,14 +165,15 @@ struct shm_stats {
 	_Atomic uint64_t version; /* odd: the master is folding a dead worker's block */
 } SHM_ALIGNED;
 
-_Static_assert(sizeof(struct shm_header) == 128, "shm_header: a new layout needs a new SHM_ABI");
+_Static_assert(sizeof(struct shm_header) == 192, "shm_header: a new layout needs a new SHM_ABI");
 _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
-_Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is alone on its line");
+_Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
 _Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line counter too");
 _Static_assert(offsetof(struct shm_gate, cell) == 256, "cells begin on a line");
 _Static_assert(sizeof(struct shm_window) == 320, "shm_window");
 _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
+_Static_assert(sizeof(struct shm_standing) == 1408, "shm_standing");
 _Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	"atomics must work between processes");
@@ -176,6 +200,7 @@ static inline void *shm_at(const struct shm *shm, uint64_t offset)
 struct shm_slot *shm_slot_at(const struct shm *shm, unsigned slot);
 struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate);
 struct shm_window *shm_window_at(const struct shm *shm, unsigned window);
+struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider);
 
 static inline struct shm_stats *shm_stats_at(const struct shm *shm)
 {

@@ -37,7 +37,7 @@ static uint64_t layout_hash(void)
 		sizeof(struct shm_gate), sizeof(struct gate_cell), sizeof(struct shm_window),
 		sizeof(struct stats_provider), STAT_COUNT, PSTAT_COUNT, STATS_BUCKETS,
 		offsetof(struct shm_header, master_start), offsetof(struct shm_gate, name),
-		offsetof(struct shm_window, ring_at) };
+		offsetof(struct shm_window, ring_at), sizeof(struct shm_standing) };
 	uint64_t hash = hash_bytes(0xcbf29ce484222325ull, sizes, sizeof(sizes));
 
 	for (unsigned i = 0; i < STAT_COUNT; i++)
@@ -129,6 +129,8 @@ static void plan(struct shm_header *h, const struct shm_spec *spec)
 	at = round_up(at + spec->nproviders * SHM_NAME_BYTES, SHM_LINE);
 	h->stats_at = at;
 	at += sizeof(struct shm_stats) + (spec->nslots + 2) * h->stats_block_bytes;
+	h->standing_at = at;
+	at += spec->nproviders * sizeof(struct shm_standing);
 	h->total_bytes = round_up(at, 4096);
 }
 
@@ -216,7 +218,8 @@ static const char *why_unfit(const struct shm *shm)
 		h->slots_at > h->gates_at || h->gates_at > h->windows_at ||
 		h->windows_at > h->providers_at || h->providers_at > h->stats_at ||
 		h->stats_at + sizeof(struct shm_stats) + (h->nslots + 2) * h->stats_block_bytes >
-			h->total_bytes)
+			h->standing_at ||
+		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->total_bytes)
 		return "damaged";
 	return NULL;
 }
@@ -351,6 +354,13 @@ void shm_wake(const struct shm *shm, unsigned slot)
 		return;
 }
 
+void shm_wake_all(const struct shm *shm)
+{
+	for (unsigned i = 0; i < shm->header->nslots; i++)
+		if (i != shm->slot)
+			shm_wake(shm, i);
+}
+
 struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate)
 {
 	BUG_ON(gate >= shm->header->ngates);
@@ -361,6 +371,12 @@ struct shm_window *shm_window_at(const struct shm *shm, unsigned window)
 {
 	BUG_ON(window >= shm->header->nwindows);
 	return shm_at(shm, shm->header->windows_at + window * sizeof(struct shm_window));
+}
+
+struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider)
+{
+	BUG_ON(provider >= shm->header->nproviders);
+	return shm_at(shm, shm->header->standing_at + provider * sizeof(struct shm_standing));
 }
 
 unsigned shm_nslots(const struct shm *shm)

@@ -39,10 +39,14 @@ struct shm_spec {
 
 /*
  * The fixed places of the gates and windows, so that all rooms agree:
- * gate 0 is the house (max_connections); provider p has one gate for permits and one window.
+ * gate 0 is the house (max_connections); provider p has three gates, for permits, for sockets and
+ * for those sockets that are idle, and one window.
  */
 #define SHM_GATE_PLACES 0u
-#define SHM_GATE_PROVIDER(p) (1u + (p))
+#define SHM_GATE_PROVIDER(p) (1u + 3 * (p))
+#define SHM_GATE_POOL(p) (2u + 3 * (p))
+#define SHM_GATE_IDLE(p) (3u + 3 * (p))
+#define SHM_GATES(nproviders) (1u + 3 * (nproviders))
 #define SHM_WINDOW_PROVIDER(p) (p)
 
 /*
@@ -66,6 +70,12 @@ void shm_close(struct shm *shm, bool remove);
  */
 #define SHM_MASTER UINT32_MAX
 void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds);
+
+/*
+ * Let all other workers look at their gates: for who waits for what they could give up. Writes
+ * their wake descriptors.
+ */
+void shm_wake_all(const struct shm *shm);
 
 unsigned shm_nslots(const struct shm *shm);
 unsigned shm_ngates(const struct shm *shm);

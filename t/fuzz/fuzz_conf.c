@@ -2,12 +2,7 @@
 /*
  * fuzz_conf.c - configurations of any bytes: either a configuration or errors, every
  * error with the file's name in front; and what loads can be dumped, loads again from
- * the dump, and is dumped the same way then. From the top of the tree:
- *
- *	clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Isrc \
- *		-DHEADGATE_RUNSTATEDIR='"/run"' -o build/fuzz_conf t/fuzz/fuzz_conf.c \
- *		src/conf/[a-z]*.c src/base/buf.c src/base/bug.c src/base/mem.c -lyaml
- *	build/fuzz_conf -max_total_time=120 -max_len=8192 build/corpus-conf t/fuzz/seeds/conf
+ * the dump, and is dumped the same way then.
  */
 #include "base/base.h"
 #include "base/bug.h"

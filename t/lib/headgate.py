@@ -63,6 +63,12 @@ class Tap:
 		print(f'ok {self.count} - {name} # SKIP {why}', flush=True)
 
 
+def without_effect(option):
+	"""Is this option accepted only, in the program under test?"""
+	text = subprocess.run([os.path.join(BUILD, 'headgate'), '--print=options-mdoc'], capture_output=True, text=True).stdout
+	return 'Not built yet' in text[text.index(f'.It Ic {option}\n'):].split('.It', 2)[1]
+
+
 def skip_all(why):
 	print(f'1..0 # SKIP {why}')
 	sys.exit(0)

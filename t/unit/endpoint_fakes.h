@@ -57,7 +57,9 @@ struct provider_call {
 	unsigned provider;
 	char path[64];
 	char *body; /* as the provider got it */
-	bool stream;
+	bool stream, strip_usage;
+	uint64_t max_tokens;
+	char model[64]; /* as it stands in the body */
 	bool mid_event;
 	unsigned resumed;
 	uint64_t position;
@@ -112,6 +114,10 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	call->arg = arg;
 	call->provider = request->provider;
 	call->stream = request->stream;
+	call->strip_usage = request->strip_usage;
+	call->max_tokens = request->max_tokens;
+	snprintf(call->model, sizeof(call->model), "%.*s", (int)request->model_len,
+		request->body + request->model_offset);
 	snprintf(call->path, sizeof(call->path), "%s", request->path);
 	call->body = xmemdup0(request->body, request->body_len);
 	free((char *)(uintptr_t)request->body);
@@ -367,9 +373,9 @@ static UNUSED_OK struct conf *open_endpoints(void)
 	struct conf *conf = &fake_conf_memory;
 
 	fake_providers[0] = (struct conf_provider){ .name = openai, .model = gpt4,
-		.models = { openai_models, 2 }, .pool_max_connections = 50 };
+		.models = { openai_models, 2 }, .pool_max_connections = 50, .stream_usage = true };
 	fake_providers[1] = (struct conf_provider){ .name = groq, .model = llama,
-		.models = { groq_models, 1 }, .pool_max_connections = 7 };
+		.models = { groq_models, 1 }, .pool_max_connections = 7, .stream_usage = true };
 	*conf = (struct conf){ .providers = fake_providers, .nproviders = 2, .ws_endpoint = ws,
 		.system_prompt = empty, .streaming_enabled = true, .max_requests_per_connection = 3,
 		.context_max_tokens = 8000, .context_max_bytes = 262144, .sse_keepalive_ms = 3600000,

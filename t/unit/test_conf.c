@@ -617,6 +617,91 @@ START_TEST(keys_from_text_and_environment)
 }
 END_TEST
 
+START_TEST(several_keys)
+{
+	struct conf *conf;
+	char *text;
+
+	setenv("KEY_A", "sk-a", 1);
+	conf = good("llm: {providers: {openai: {api_keys: [\"${KEY_A}\", \" sk-b \"]}, groq: {api_key: sk-g}, "
+		    "local: {base_url: 'http://h'}}}\n");
+	ck_assert_uint_eq(conf->providers[0].nkeys, 2);
+	ck_assert_str_eq(conf->providers[0].keys[0], "sk-a");
+	ck_assert_str_eq(conf->providers[0].keys[1], "sk-b");
+	ck_assert_str_eq(conf->providers[0].key, "sk-a");
+	ck_assert_uint_eq(conf->providers[1].nkeys, 1);
+	ck_assert_str_eq(conf->providers[1].keys[0], "sk-g");
+	ck_assert_uint_eq(conf->providers[2].nkeys, 0);
+	ck_assert_str_eq(conf->providers[2].key, "");
+	ck_assert_uint_eq(warned(conf, "without a key"), 0);
+	text = dump(conf);
+	ck_assert_ptr_nonnull(strstr(text, "# api_keys: [***, ***]"));
+	ck_assert_ptr_null(strstr(text, "sk-"));
+	free(text);
+	conf_free(conf);
+}
+END_TEST
+
+START_TEST(several_keys_that_are_refused)
+{
+#define IN_OPENAI(row) "llm:\n  providers:\n    openai:\n      api_keys: " row "\n"
+#define KEYS "llm.providers.openai.api_keys: "
+	struct buf many = BUF_INIT;
+
+	one_error(IN_OPENAI("[a, \"\"]"), "f.yaml:4:17: " KEYS "has an empty element");
+	one_error(IN_OPENAI("[a, b, a]"), "f.yaml:4:17: " KEYS "has the same key twice");
+	one_error(IN_OPENAI("[\"a b\"]"), "f.yaml:4:17: " KEYS "leads to a key with spaces");
+	one_error(IN_OPENAI("a"), "f.yaml:4:17: " KEYS "is a single value; give a list");
+	one_error(IN_OPENAI("[a]\n      api_key: b"), "f.yaml:4:17: " KEYS "is given beside api_key");
+	one_error(IN_OPENAI("[a]\n      api_key_env: B"), "f.yaml:4:17: " KEYS "is given beside api_key");
+	one_error(IN_OPENAI("[a]\n      api_key_file: /b"), "f.yaml:4:17: " KEYS "is given beside api_key");
+	buf_adds(&many, IN_OPENAI("[k0"));
+	many.len--;
+	for (int i = 1; i < 17; i++)
+		buf_addf(&many, ", k%d", i);
+	buf_adds(&many, "]\n");
+	one_error(many.data, "f.yaml:4:17: " KEYS "has more than 16 elements");
+	buf_release(&many);
+#undef KEYS
+#undef IN_OPENAI
+}
+END_TEST
+
+START_TEST(fallbacks_are_other_providers)
+{
+#define A(list) "llm:\n  providers:\n    a:\n      base_url: http://h\n      fallback: " list "\n" \
+	"    b: {base_url: 'http://h'}\n    c: {base_url: 'http://h', fallback: [a]}\n"
+#define FALLBACK "f.yaml:5:17: llm.providers.a.fallback: "
+	struct conf *conf = good(A("[c, b]"));
+
+	ck_assert_uint_eq(conf->providers[0].nfallback, 2);
+	ck_assert_uint_eq(conf->providers[0].fallback_index[0], 2);
+	ck_assert_uint_eq(conf->providers[0].fallback_index[1], 1);
+	ck_assert_uint_eq(conf->providers[1].nfallback, 0);
+	ck_assert_uint_eq(conf->providers[2].fallback_index[0], 0);
+	conf_free(conf);
+	one_error(A("[d]"), FALLBACK "'d' is no provider; give one of llm.providers");
+	one_error(A("[b, a]"), FALLBACK "'a' is this provider itself");
+	one_error(A("[b, c, b]"), FALLBACK "'b' is named twice");
+#undef FALLBACK
+#undef A
+}
+END_TEST
+
+START_TEST(http2_is_auto_or_off)
+{
+	struct conf *conf = good(IN_PROVIDER("http2: off"));
+
+	ck_assert_uint_eq(conf->providers[0].http2, CONF_HTTP2_OFF);
+	conf_free(conf);
+	conf = good(PROVIDER_ONLY);
+	ck_assert_uint_eq(conf->providers[0].http2, CONF_HTTP2_AUTO);
+	conf_free(conf);
+	one_error(IN_PROVIDER("http2: true"),
+		"f.yaml:6:16: llm.providers.p.http_client.http2: 'true' is not a setting; give auto or off");
+}
+END_TEST
+
 START_TEST(provider_names_and_number)
 {
 	struct buf text = BUF_INIT;
@@ -753,8 +838,7 @@ START_TEST(warnings_of_sections_and_options_without_effect)
 			"f.yaml:3:18: chat.service.repository: has no meaning here; ignored"),
 		1);
 	ck_assert_uint_eq(
-		warned(conf, "f.yaml: not built yet and without effect: connection_queue_size, "
-			     "http_client.max_connections, http_client.max_retries"),
+		warned(conf, "f.yaml: not built yet and without effect: connection_queue_size"),
 		1);
 	ck_assert_uint_eq(warned(conf, "without effect"), 1);
 	conf_free(conf);
@@ -965,7 +1049,9 @@ int main(void)
 		unknown_keys, nearest_counts_edits, duplicates_and_second_names,
 		yaml_that_is_refused, size_limit_and_error_limit,
 		all_errors_in_the_order_of_the_file, environment_in_texts, base_urls,
-		keys_from_files, keys_from_text_and_environment, provider_names_and_number,
+		keys_from_files, keys_from_text_and_environment, several_keys,
+		several_keys_that_are_refused, fallbacks_are_other_providers, http2_is_auto_or_off,
+		provider_names_and_number,
 		a_model_of_two_providers, hosts_endpoints_origins, run_directory,
 		warnings_of_sections_and_options_without_effect, warnings_of_limits,
 		the_dump_loads_again, limits_are_printed, files, the_sample_names_every_option,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* endpoints: /v1/chat/completions and its kin. */
 #include "base/base.h"
+#include "base/json_scan.h"
 #include "unit.h"
 #include "endpoint_fakes.h"
 
@@ -47,6 +48,16 @@ START_TEST(bodies_that_are_wrong_are_refused_with_the_place)
 }
 END_TEST
 
+/* The model's value in a body of ours, as far as that is flat. */
+static void check_model(const struct provider_call *call)
+{
+	struct json_find model = { .path = "model" };
+
+	ck_assert(json_scan(call->body, strlen(call->body), 64, &model, 1, NULL));
+	ck_assert_uint_eq(strlen(call->model), model.len);
+	ck_assert(memcmp(call->model, call->body + model.offset, model.len) == 0);
+}
+
 static void goes_up(const char *body, unsigned provider, const char *as)
 {
 	struct client c;
@@ -58,6 +69,7 @@ static void goes_up(const char *body, unsigned provider, const char *as)
 	c.x.request.body_len = strlen(body);
 	client_send(&c);
 	ck_assert_str_eq(running(n)->body, as);
+	check_model(running(n));
 	ck_assert_uint_eq(running(n)->provider, provider);
 	ck_assert_str_eq(running(n)->path, "/chat/completions");
 	client_close(&c);
@@ -77,6 +89,92 @@ START_TEST(bodies_go_up_byte_for_byte_but_for_the_model)
 	goes_up("{\"messages\":[],\"model\":\"unknown\",\"stream\":null}", 0,
 		"{\"messages\":[],\"model\":\"unknown\",\"stream\":null}");
 	ck_assert_uint_eq(fake_cancelled, fake_ncalls); /* their clients left */
+}
+END_TEST
+
+static void streams_as(const char *body, const char *as, bool strip)
+{
+	unsigned n = fake_ncalls;
+	struct client c;
+
+	client_ask(&c, "POST", CHAT, body);
+	ck_assert_str_eq(running(n)->body, as);
+	ck_assert_int_eq(running(n)->strip_usage, strip);
+	check_model(running(n));
+	client_close(&c);
+}
+
+#define ASKS "\"stream_options\":{\"include_usage\":true}"
+#define TO_GROQ "{\"model\":\"groq/m\",\"stream\":true,\"messages\":[],"
+#define AT_GROQ "{\"model\":\"m\",\"stream\":true,\"messages\":[],"
+
+START_TEST(a_stream_tells_its_usage_and_the_client_need_not_know)
+{
+	open_endpoints();
+	streams_as("{\"messages\":[ ],\"stream\":true,\"model\":\"gpt-4o\" } ",
+		"{\"messages\":[ ],\"stream\":true,\"model\":\"gpt-4o\" ," ASKS "} ", true);
+	streams_as(TO_GROQ ASKS "}", AT_GROQ ASKS "}", false);
+	streams_as(TO_GROQ "\"stream_options\": {} }", AT_GROQ "\"stream_options\": {\"include_usage\":true} }", true);
+	streams_as(TO_GROQ "\"stream_options\":{ \"x\":1}}",
+		AT_GROQ "\"stream_options\":{\"include_usage\":true, \"x\":1}}", true);
+	streams_as(TO_GROQ "\"stream_options\":{\"include_usage\":false}}", AT_GROQ ASKS "}", true);
+	streams_as(TO_GROQ "\"stream_options\":null}", AT_GROQ ASKS "}", true);
+	streams_as(TO_GROQ "\"stream_options\":7}", AT_GROQ "\"stream_options\":7}", false);
+	streams_as("{\"stream_options\":{},\"stream\":true,\"messages\":[],\"model\":\"groq/m\"}",
+		"{" ASKS ",\"stream\":true,\"messages\":[],\"model\":\"m\"}", true);
+	streams_as("{\"stream\":true,\"messages\":[]}",
+		"{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[]," ASKS "}", true);
+	/* Switched off, and where there is no stream, nothing is added. */
+	fake_providers[1].stream_usage = false;
+	streams_as(TO_GROQ "\"a\":1}", AT_GROQ "\"a\":1}", false);
+	streams_as("{\"model\":\"gpt-4o\",\"messages\":[]}", "{\"model\":\"gpt-4o\",\"messages\":[]}", false);
+}
+END_TEST
+
+static uint64_t max_tokens(const char *body)
+{
+	unsigned n = fake_ncalls;
+	struct client c;
+	uint64_t tokens;
+
+	client_ask(&c, "POST", CHAT, body);
+	tokens = running(n)->max_tokens;
+	client_close(&c);
+	return tokens;
+}
+
+START_TEST(the_most_tokens_are_read)
+{
+	open_endpoints();
+	ck_assert_uint_eq(max_tokens("{\"messages\":[]}"), 0);
+	ck_assert_uint_eq(max_tokens("{\"messages\":[],\"max_tokens\":7}"), 7);
+	ck_assert_uint_eq(max_tokens("{\"messages\":[],\"max_tokens\":7,\"max_completion_tokens\":9}"), 9);
+	ck_assert_uint_eq(max_tokens("{\"messages\":[],\"max_tokens\":-1,\"max_completion_tokens\":null}"), 0);
+}
+END_TEST
+
+START_TEST(who_is_not_to_try_again_is_told)
+{
+	const struct provider_result result = { .ending = END_PROVIDER_STATUS, .status = 429,
+		.retry_after_ms = 3600000, .give_up = true };
+	const struct provider_result reset = { .ending = END_PROVIDER_RESET, .give_up = true };
+	struct client c;
+
+	open_endpoints();
+	client_ask(&c, "POST", CHAT, STREAM);
+	answer_end(0, &result);
+	ck_has(head_of(&c), "x-should-retry: false\n");
+	ck_has(head_of(&c), "Retry-After: 60\n");
+	client_close(&c);
+	client_ask(&c, "POST", CHAT, STREAM);
+	answer_end(1, &reset);
+	ck_assert_int_eq(c.status, 502);
+	ck_has(head_of(&c), "x-should-retry: false\n");
+	client_close(&c);
+	client_ask(&c, "POST", CHAT, STREAM);
+	answer_end(2, &(struct provider_result){ .ending = END_PROVIDER_STATUS, .status = 429 });
+	ck_assert_ptr_null(strstr(head_of(&c), "x-should-retry"));
+	client_close(&c);
 }
 END_TEST
 
@@ -388,7 +486,9 @@ END_TEST
 int main(void)
 {
 	UNIT_RUN("endpoint_completions", bodies_that_are_wrong_are_refused_with_the_place,
-		bodies_go_up_byte_for_byte_but_for_the_model, other_paths_go_to_theirs,
+		bodies_go_up_byte_for_byte_but_for_the_model,
+		a_stream_tells_its_usage_and_the_client_need_not_know, the_most_tokens_are_read,
+		who_is_not_to_try_again_is_told, other_paths_go_to_theirs,
 		an_answer_without_stream_is_kept_until_it_is_whole, a_stream_is_passed_on_as_it_comes,
 		a_slow_client_pauses_its_provider_and_resumes_it,
 		a_full_house_is_503_with_retry_after_and_the_limit,

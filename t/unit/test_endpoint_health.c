@@ -15,10 +15,12 @@ static const int wake_fds[] = { -1, -1 };
 /* A worker in slot 0; two providers. */
 static void open_house(void)
 {
-	const struct shm_gate_spec gates[] = { { "places", 100 }, { "a", 25 }, { "b", 4 } };
+	const struct shm_gate_spec gates[SHM_GATES(2)] = { { "places", 100 },
+		{ "a", 25 }, { "a.sockets", 50 }, { "a.idle", 20 }, { "b", 4 }, { "b.sockets", 7 },
+		{ "b.idle", 5 } };
 	const struct shm_window_spec windows[] = { { "a.rpm", 3500, 60000 }, { "b.rpm", 0, 60000 } };
 	const char *const names[] = { "openai", "groq" };
-	const struct shm_spec spec = { .nslots = 2, .ngates = 3, .gates = gates, .nwindows = 2,
+	const struct shm_spec spec = { .nslots = 2, .ngates = ARRAY_SIZE(gates), .gates = gates, .nwindows = 2,
 		.windows = windows, .nproviders = 2, .providers = names };
 	char path[64], error[256];
 	struct conf *conf = open_endpoints();
@@ -63,12 +65,16 @@ START_TEST(it_tells_how_full_everything_is)
 		limit, queued, open_sockets, idle;
 	char *status, *state, *version;
 	struct gate_ticket a = { 0 }, b = { 0 }, c = { 0 };
-	struct gate_line *places, *permits;
+	struct gate_ticket socket1 = { 0 }, socket2 = { 0 }, idle1 = { 0 };
+	struct gate_line *places, *permits, *pool, *idle_line;
 	json_t *json, *p;
 
 	open_house();
 	places = gate_line_open(shm, SHM_GATE_PLACES, NULL, NULL);
 	permits = gate_line_open(shm, SHM_GATE_PROVIDER(1), NULL, NULL);
+	pool = gate_line_open(shm, SHM_GATE_POOL(1), NULL, NULL);
+	idle_line = gate_line_open(shm, SHM_GATE_IDLE(1), NULL, NULL);
+	ck_assert(gate_try(pool, &socket1) && gate_try(pool, &socket2) && gate_try(idle_line, &idle1));
 	ck_assert(gate_try(places, &a) && gate_try(places, &b) && gate_try(permits, &c));
 	stat_add(STAT_SOCKETS, 5);
 	stat_add(STAT_WEBSOCKETS, 2);
@@ -76,8 +82,6 @@ START_TEST(it_tells_how_full_everything_is)
 	stat_ending(END_QUEUE_TIMEOUT);
 	stat_ending(END_PROVIDER_RESET);
 	stat_ending(END_COMPLETE);
-	pstat_add(1, PSTAT_SOCKETS_OPEN, 6);
-	pstat_add(1, PSTAT_SOCKETS_IDLE, 4);
 
 	json = ask("/health", 200);
 	ck_assert_int_eq(json_unpack(json,
@@ -106,17 +110,19 @@ START_TEST(it_tells_how_full_everything_is)
 
 	p = json_object_get(json_object_get(json, "providers"), "groq");
 	ck_assert_int_eq(json_unpack(p, "{s:i,s:i,s:i,s:{s:i,s:i}}", "in_flight", &in_flight,
-		"concurrent_requests", &limit, "queued", &queued, "sockets", "open", &open_sockets,
+		"concurrent_requests", &limit, "queued", &queued, "pool", "open", &open_sockets,
 		"idle", &idle), 0);
 	ck_assert_int_eq(in_flight, 1);
 	ck_assert_int_eq(limit, 4);
 	ck_assert_int_eq(queued, 0);
-	ck_assert_int_eq(open_sockets, 6);
-	ck_assert_int_eq(idle, 4);
+	ck_assert_int_eq(open_sockets, 2);
+	ck_assert_int_eq(idle, 1);
 	ck_assert_int_eq(fake_inside, 0); /* it took no place itself */
 	json_decref(json);
 	gate_line_close(places);
 	gate_line_close(permits);
+	gate_line_close(pool);
+	gate_line_close(idle_line);
 	close_house();
 }
 END_TEST

@@ -197,6 +197,22 @@ static inline bool fake_serve(struct fake *fake, const struct fake_request *r)
 	} else if (!strcmp(path, "/429ms")) {
 		fake_answer(fd, "429 Too Many", "application/json",
 			"Retry-After: 7\r\nretry-after-ms: 250.5\r\n", "{}");
+	} else if (!strcmp(path, "/quota")) {
+		fake_answer(fd, "429 Too Many", "application/json", "x-should-retry: true\r\n",
+			"{\"error\":{\"code\":\"insufficient_quota\"}}");
+	} else if (!strcmp(path, "/400-again")) {
+		fake_answer(fd, "400 No", "application/json", "x-should-retry: true\r\n", "{}");
+	} else if (!strcmp(path, "/503-final")) {
+		fake_answer(fd, "503 No", "application/json", "x-should-retry: false\r\n", "{}");
+	} else if (!strcmp(path, "/529")) {
+		fake_answer(fd, "529 Overloaded", "application/json", "", "{}");
+	} else if (!strcmp(path, "/429-long")) {
+		fake_answer(fd, "429 Too Many", "application/json", "Retry-After: 61\r\n", "{}");
+	} else if (!strcmp(path, "/third")) {
+		if (atomic_load(&fake->requests) < 3)
+			fake_answer(fd, "500 No", "application/json", "", "{}");
+		else
+			fake_stream(fd, FINISH USAGE STREAM_DONE, true);
 	} else if (!strcmp(path, "/401")) {
 		fake_answer(fd, "401 No", "application/json", "", "{\"error\":\"bad key\"}");
 	} else if (!strcmp(path, "/once")) {
@@ -314,9 +330,12 @@ struct rig {
 /* What a test may set before rig_open(). */
 struct rig_options {
 	unsigned permits; /* 0: 25 */
+	unsigned sockets; /* 0: 50 */
 	unsigned per_window;
 	unsigned window_ms;
 	unsigned read_ms, write_ms, connect_ms, queue_ms; /* 0: long */
+	unsigned retries;
+	double backoff_s;
 	const char *base_url;				  /* NULL: the fake one */
 };
 
@@ -360,6 +379,8 @@ static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 		.connect_timeout_ms = o->connect_ms ? o->connect_ms : 30000,
 		.read_timeout_ms = o->read_ms ? o->read_ms : 30000,
 		.write_timeout_ms = o->write_ms ? o->write_ms : 30000,
+		.max_retries = o->retries,
+		.backoff_factor = o->backoff_s,
 		.queue_timeout_ms = o->queue_ms ? o->queue_ms : 30000,
 	};
 	rig->conf = (struct conf){ .providers = rig->provider, .nproviders = 1 };
@@ -367,14 +388,16 @@ static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 
 static inline void rig_open(struct rig *rig, const struct rig_options *o)
 {
-	struct shm_gate_spec gates[] = { { "places", 100 },
-		{ "permits", o->permits ? o->permits : 25 }, { "more permits", 25 } };
+	struct shm_gate_spec gates[SHM_GATES(2)] = { { "places", 100 },
+		{ "permits", o->permits ? o->permits : 25 }, { "sockets", o->sockets ? o->sockets : 50 },
+		{ "idle sockets", 20 }, { "more permits", 25 }, { "more sockets", 50 },
+		{ "more idle sockets", 20 } };
 	struct shm_window_spec windows[] = {
 		{ "rate", o->per_window, o->window_ms ? o->window_ms : 60000 },
 		{ "another rate", 0, 60000 },
 	};
 	const char *names[] = { "fake", "other" };
-	struct shm_spec spec = { .nslots = 1, .ngates = 3, .gates = gates, .nwindows = 2,
+	struct shm_spec spec = { .nslots = 1, .ngates = ARRAY_SIZE(gates), .gates = gates, .nwindows = 2,
 		.windows = windows, .nproviders = 2, .providers = names };
 	const struct timeval tick = { 0, 20000 };
 	char error[256] = "", path[64];

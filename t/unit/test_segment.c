@@ -95,9 +95,10 @@ START_TEST(parts_do_not_overlap)
 		ck_assert_uint_le(window->hints_at + window->capacity * 4, i ? h->providers_at : window[1].ring_at);
 	}
 	ck_assert_uint_ge(h->stats_at, h->providers_at + 2 * SHM_NAME_BYTES);
-	ck_assert_uint_ge(h->total_bytes, h->stats_at + SHM_LINE + 7 * h->stats_block_bytes);
+	ck_assert_uint_ge(h->standing_at, h->stats_at + SHM_LINE + 7 * h->stats_block_bytes);
+	ck_assert_uint_ge(h->total_bytes, h->standing_at + 2 * sizeof(struct shm_standing));
 	ck_assert_uint_ge(h->stats_block_bytes, sizeof(struct stats_block) + 2 * sizeof(struct stats_provider));
-	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes) % SHM_LINE, 0);
+	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes | h->standing_at) % SHM_LINE, 0);
 }
 END_TEST
 
@@ -252,12 +253,12 @@ static const struct drawn {
 	FIELD(shm_header, nwindows), FIELD(shm_header, nproviders), FIELD(shm_header, gate_bytes),
 	FIELD(shm_header, slots_at), FIELD(shm_header, gates_at), FIELD(shm_header, windows_at),
 	FIELD(shm_header, providers_at), FIELD(shm_header, stats_at),
-	FIELD(shm_header, stats_block_bytes), FIELD(shm_header, started_ms),
+	FIELD(shm_header, stats_block_bytes), FIELD(shm_header, standing_at), FIELD(shm_header, started_ms),
 	FIELD(shm_header, master_start), FIELD(shm_header, master_pid), FIELD(shm_header, draining),
 	FIELD(shm_header, ready),
 	WHOLE(shm_slot), FIELD(shm_slot, state), FIELD(shm_slot, pid), FIELD(shm_slot, generation),
 	FIELD(shm_slot, started_ms), FIELD(shm_slot, heartbeat_ms), FIELD(shm_slot, last_words),
-	WHOLE(shm_gate), FIELD(shm_gate, used), FIELD(shm_gate, line), FIELD(shm_gate, limit),
+	WHOLE(shm_gate), FIELD(shm_gate, used), FIELD(shm_gate, learnt), FIELD(shm_gate, line), FIELD(shm_gate, limit),
 	FIELD(shm_gate, retired_grants), FIELD(shm_gate, last_grant_us), FIELD(shm_gate, interval_us),
 	FIELD(shm_gate, name),
 	WHOLE(gate_cell), FIELD(gate_cell, head), FIELD(gate_cell, held), FIELD(gate_cell, version),
@@ -268,6 +269,12 @@ static const struct drawn {
 	FIELD(shm_window, hints_at), FIELD(shm_window, name),
 	WHOLE(shm_stats), FIELD(shm_stats, version),
 	FIELD(stats_phist, sum_us), FIELD(stats_phist, bucket),
+	WHOLE(shm_standing), FIELD(shm_standing, budget), FIELD(shm_standing, circuit),
+	FIELD(shm_standing, circuit_recent), FIELD(shm_standing, circuit_opened),
+	FIELD(shm_standing, learnt), FIELD(shm_standing, learn_cut_after_ms),
+	FIELD(shm_standing, learn_cuts), FIELD(shm_standing, tokens_limit),
+	FIELD(shm_standing, tokens_window_ms), FIELD(shm_standing, parked_until_ms),
+	FIELD(shm_standing, tokens),
 };
 
 /* Each line `| name | offset | bytes |...` of the drawing is one of these, and each of these a line. */

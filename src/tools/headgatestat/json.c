@@ -75,6 +75,10 @@ static json_t *provider_object(const struct shm *shm, unsigned provider)
 
 	if (SHM_GATE_PROVIDER(provider) < shm_ngates(shm))
 		put(o, "permits", gate_object(shm, SHM_GATE_PROVIDER(provider)));
+	if (SHM_GATE_IDLE(provider) < shm_ngates(shm)) {
+		put(o, "pool", gate_object(shm, SHM_GATE_POOL(provider)));
+		put(o, "idle", gate_object(shm, SHM_GATE_IDLE(provider)));
+	}
 	if (SHM_WINDOW_PROVIDER(provider) < shm_nwindows(shm))
 		put(o, "requests_per_minute", window_object(shm, SHM_WINDOW_PROVIDER(provider)));
 	for (unsigned i = 0; i < PSTAT_COUNT; i++) {

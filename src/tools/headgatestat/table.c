@@ -75,29 +75,33 @@ static void print_places(const struct shm *shm)
 static void print_provider(const struct shm *shm, unsigned p, uint64_t now_ms)
 {
 	struct window_reading window = { 0 };
-	struct gate_reading permits = { 0 };
+	struct gate_reading permits = { 0 }, pool = { 0 }, idle = { 0 };
 	struct stats_histogram wait;
-	char flight[48], rpm[48], p50[32], p99[32];
+	char flight[48], rpm[48], sockets[48], idling[48], p50[32], p99[32];
 
 	if (SHM_GATE_PROVIDER(p) < shm_ngates(shm))
 		gate_read(shm, SHM_GATE_PROVIDER(p), &permits);
+	if (SHM_GATE_IDLE(p) < shm_ngates(shm)) {
+		gate_read(shm, SHM_GATE_POOL(p), &pool);
+		gate_read(shm, SHM_GATE_IDLE(p), &idle);
+	}
 	if (SHM_WINDOW_PROVIDER(p) < shm_nwindows(shm))
 		window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &window);
 	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
-	printf("%-16s %11s %8" PRIu64 " %12s %11s %11s %8" PRIu64 " %6" PRIu64 "\n",
+	printf("%-16s %11s %8" PRIu64 " %12s %11s %11s %9s %8" PRIu64 " %7s\n",
 		shm_provider_name(shm, p), share(permits.used, permits.limit, false, flight),
 		permits.waiting, duration(stats_quantile_us(&wait, 0.5) / 1000, p50),
 		duration(stats_quantile_us(&wait, 0.99) / 1000, p99),
-		share(window.used, window.limit, true, rpm), pstat_sum(shm, p, PSTAT_SOCKETS_OPEN),
-		pstat_sum(shm, p, PSTAT_SOCKETS_IDLE));
+		share(window.used, window.limit, true, rpm), share(pool.used, pool.limit, false, sockets),
+		pool.waiting, share(idle.used, idle.limit, false, idling));
 }
 
 static void print_providers(const struct shm *shm)
 {
 	if (!shm_nproviders(shm))
 		return;
-	printf("\n%-16s %11s %8s %12s %11s %11s %8s %6s\n", "PROVIDER", "IN FLIGHT", "QUEUED", "WAIT P50",
-		"WAIT P99", "RPM", "SOCKETS", "IDLE");
+	printf("\n%-16s %11s %8s %12s %11s %11s %9s %8s %7s\n", "PROVIDER", "IN FLIGHT", "QUEUED", "WAIT P50",
+		"WAIT P99", "RPM", "SOCKETS", "WAITING", "IDLE");
 	for (unsigned p = 0; p < shm_nproviders(shm); p++)
 		print_provider(shm, p, clock_ms());
 }

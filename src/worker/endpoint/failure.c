@@ -8,6 +8,9 @@
 #include "base/buf.h"
 #include "base/json_scan.h"
 
+/* Clients take no notice of a longer one. */
+#define RETRY_AFTER_MAX_MS 60000
+
 void endpoint_fault(struct endpoint_error *e, enum ending ending, const char *param,
 	const char *fmt, ...)
 {
@@ -61,7 +64,9 @@ void endpoint_failure(struct endpoint_error *e, const struct provider_result *re
 		endpoint_fault(e, result->ending, NULL, "provider '%s': %s", name, what);
 	}
 	e->error.limit = result->limit;
-	e->error.retry_after_ms = result->retry_after_ms;
+	e->error.retry_after_ms = result->retry_after_ms < RETRY_AFTER_MAX_MS ? result->retry_after_ms
+									      : RETRY_AFTER_MAX_MS;
+	e->error.give_up = result->give_up;
 }
 
 /* Is it an error object that OpenAI's clients understand? */
@@ -76,7 +81,7 @@ static bool is_error_object(const char *body, size_t len)
 static void respond_with_status(struct exchange *x, const struct provider_result *result,
 	const struct exchange_error *error)
 {
-	struct exchange_header headers[3] = { { "Content-Type", "application/json" } };
+	struct exchange_header headers[4] = { { "Content-Type", "application/json" } };
 	unsigned n = 1;
 	char seconds[24];
 	struct buf own = BUF_INIT;
@@ -87,6 +92,8 @@ static void respond_with_status(struct exchange *x, const struct provider_result
 	}
 	if (error->limit)
 		headers[n++] = (struct exchange_header){ "X-Headgate-Limit", error->limit };
+	if (error->give_up)
+		headers[n++] = (struct exchange_header){ "x-should-retry", "false" };
 	if (is_error_object(result->body, result->body_len)) {
 		exchange_respond(x, result->status, headers, n, result->body, result->body_len);
 		return;

@@ -83,9 +83,11 @@ static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
 	const struct shm *shm = endpoint.shm;
 	struct stats_histogram wait;
 	struct window_reading rpm;
-	struct gate_reading permits;
+	struct gate_reading permits, sockets, idle;
 
 	gate_read(shm, SHM_GATE_PROVIDER(p), &permits);
+	gate_read(shm, SHM_GATE_POOL(p), &sockets);
+	gate_read(shm, SHM_GATE_IDLE(p), &idle);
 	window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &rpm);
 	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
 	json_add_string(out, conf->name, strlen(conf->name));
@@ -98,9 +100,9 @@ static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
 	buf_addf(out, ",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}",
 		rpm.used, rpm.limit);
 	buf_addf(out,
-		",\"sockets\":{\"open\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"max\":%" PRIu64 "}}",
-		pstat_sum(shm, p, PSTAT_SOCKETS_OPEN), pstat_sum(shm, p, PSTAT_SOCKETS_IDLE),
-		conf->pool_max_connections);
+		",\"pool\":{\"open\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"max\":%" PRIu64
+		",\"waiting\":%" PRIu64 "}}",
+		sockets.used, idle.used, sockets.limit, sockets.waiting);
 }
 
 static void add_providers(struct buf *out, uint64_t now_ms)

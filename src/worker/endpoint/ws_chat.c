@@ -316,22 +316,29 @@ static struct ws_request *find_request(const struct ws_chat *chat, const struct 
 	return NULL;
 }
 
-/* What the provider is asked. */
-static struct buf make_body(const struct ws_request *r, const struct endpoint_target *target)
+/* What the provider is asked: the body, and where its model is. */
+static void make_body(const struct ws_request *r, const struct endpoint_target *target,
+	struct provider_request *request)
 {
 	struct buf body = BUF_INIT;
 
 	buf_adds(&body, "{");
 	if (target->model_len) {
 		buf_adds(&body, "\"model\":");
+		request->model_offset = body.len;
 		json_add_string(&body, target->model, target->model_len);
+		request->model_len = body.len - request->model_offset;
 		buf_adds(&body, ",");
 	}
 	buf_adds(&body, "\"messages\":");
 	conversation_add_messages(&r->chat->talk, endpoint.conf->system_prompt,
 		(struct conversation_text){ r->user, r->user_len }, &body);
-	buf_adds(&body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
-	return body;
+	buf_adds(&body, ",\"stream\":true");
+	if (endpoint.conf->providers[target->provider].stream_usage)
+		buf_adds(&body, ",\"stream_options\":{\"include_usage\":true}");
+	buf_adds(&body, "}");
+	request->body = body.data;
+	request->body_len = body.len;
 }
 
 static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
@@ -343,7 +350,6 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 		.stream = true,
 		.request_id = chat->x->id,
 		.traceparent = exchange_header(chat->x, "traceparent") };
-	struct buf body;
 
 	r->chat = chat;
 	r->provider = target->provider;
@@ -355,9 +361,7 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 	TAILQ_INSERT_TAIL(&chat->requests, r, entry);
 	chat->running++;
 
-	body = make_body(r, target);
-	request.body = body.data;
-	request.body_len = body.len;
+	make_body(r, target, &request);
 	endpoint_note_target(chat->x, target, chat->model);
 	ws_say_processing(chat->x, &r->id);
 	r->call = call_start(endpoint.providers, &request, &asker, r);

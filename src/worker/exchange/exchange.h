@@ -146,6 +146,7 @@ struct exchange_error {
 	const char *param;
 	const char *limit;
 	uint64_t retry_after_ms;
+	bool give_up; /* a client that tries again by itself would do harm: "x-should-retry: false" */
 };
 void exchange_refuse(struct exchange *x, const struct exchange_error *error);
 /* The same object as text: {"error":{"message":...,"type":...,"param":...,"code":...}}. */

@@ -38,10 +38,20 @@ static bool has_member(const char *json, size_t len, const char *quoted)
 	return false;
 }
 
-enum { USAGE_PROMPT, USAGE_COMPLETION, USAGE_FINDS };
+enum { USAGE_PROMPT, USAGE_COMPLETION, USAGE_CHOICES, USAGE_FIRST_CHOICE, USAGE_FINDS };
 #define USAGE_PATHS                                                                             \
 	{ [USAGE_PROMPT] = { .path = "usage.prompt_tokens" },                                   \
-		[USAGE_COMPLETION] = { .path = "usage.completion_tokens" } }
+		[USAGE_COMPLETION] = { .path = "usage.completion_tokens" },                     \
+		[USAGE_CHOICES] = { .path = "choices" },                                        \
+		[USAGE_FIRST_CHOICE] = { .path = "choices[0]" } }
+
+/* The chunk that "include_usage" asks for: it says nothing else. */
+static bool is_usage_chunk(const struct json_find *found)
+{
+	return found[USAGE_PROMPT].kind == JSON_IS_NUMBER &&
+		found[USAGE_CHOICES].kind == JSON_IS_ARRAY &&
+		found[USAGE_FIRST_CHOICE].kind == JSON_IS_MISSING;
+}
 
 /* The last report counts: some providers give one with each event. */
 static void note_usage(struct provider_call *call, const char *json, const struct json_find *found)
@@ -79,12 +89,61 @@ bool answer_error_text(const struct answer *answer, char *to, size_t size)
 	return false;
 }
 
+/* ---- a stream without its usage chunk ------------------------------------------- */
+
+/* Pass on what is complete: up to `end`. */
+static void pass_on(struct provider_call *call, const char *end)
+{
+	struct answer *answer = &call->answer;
+	size_t len = (size_t)(end - answer->unpassed);
+	const char *bytes = answer->unpassed;
+
+	if (answer->held.len) {
+		buf_add(&answer->held, bytes, len);
+		bytes = answer->held.data;
+		len = answer->held.len;
+	}
+	if (len && !call->cancelled)
+		CALL_ASKER(call, on_bytes, bytes, len, call->arg);
+	buf_clear(&answer->held);
+	answer->unpassed = end;
+}
+
+/* An event ended here; it is passed on with those behind it, or dropped. */
+static void event_ended(struct provider_call *call, bool drop)
+{
+	struct answer *answer = &call->answer;
+
+	if (drop) {
+		if (answer->event_end > answer->unpassed)
+			pass_on(call, answer->event_end);
+		buf_clear(&answer->held);
+		answer->unpassed = answer->sse.next;
+	}
+	answer->event_end = answer->sse.next;
+}
+
+/* The block was read: pass on its whole events, and keep the rest. */
+static void block_ended(struct provider_call *call, const char *end)
+{
+	struct answer *answer = &call->answer;
+
+	if (answer->done || sse_at_boundary(&answer->sse))
+		answer->event_end = end;
+	if (answer->event_end > answer->unpassed)
+		pass_on(call, answer->event_end);
+	if (end > answer->unpassed)
+		buf_add(&answer->held, answer->unpassed, (size_t)(end - answer->unpassed));
+}
+
 /* ---- a stream ------------------------------------------------------------------- */
 
 static bool on_event(void *arg, const char *name, size_t name_len, const char *data, size_t len)
 {
 	struct provider_call *call = arg;
 	struct answer *answer = &call->answer;
+
+	bool drop = false;
 
 	if (len >= 6 && !memcmp(data, "[DONE]", 6)) {
 		answer->done = true;
@@ -97,9 +156,13 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	if (has_member(data, len, "\"usage\"")) {
 		struct json_find found[USAGE_FINDS] = USAGE_PATHS;
 
-		if (json_scan(data, len, DEPTH_MAX, found, USAGE_FINDS, NULL))
+		if (json_scan(data, len, DEPTH_MAX, found, USAGE_FINDS, NULL)) {
 			note_usage(call, data, found);
+			drop = is_usage_chunk(found);
+		}
 	}
+	if (call->strip_usage)
+		event_ended(call, drop);
 	if (!answer->error &&
 		((name_len == 5 && !memcmp(name, "error", 5)) || is_error(data, len))) {
 		answer->error = true;
@@ -125,16 +188,21 @@ static bool has_room(struct provider_call *call)
 static enum answer_step stream_bytes(struct provider_call *call, const char *bytes, size_t len)
 {
 	struct answer *answer = &call->answer;
+	enum sse_result result;
 
 	if (answer->done)
 		return ANSWER_TAKEN;
 	if (!has_room(call))
 		return call->cancelled ? ANSWER_STOP : ANSWER_PAUSE;
-	if (!call->cancelled)
+	answer->unpassed = answer->event_end = bytes;
+	if (!call->cancelled && !call->strip_usage)
 		CALL_ASKER(call, on_bytes, bytes, len, call->arg);
 	if (call->cancelled)
 		return ANSWER_STOP;
-	if (sse_push(&answer->sse, bytes, len) == SSE_TOO_LONG) {
+	result = sse_push(&answer->sse, bytes, len);
+	if (call->strip_usage)
+		block_ended(call, bytes + len);
+	if (result == SSE_TOO_LONG) {
 		answer->incomprehensible = "one event of the stream is larger than 4 MiB";
 		return ANSWER_STOP;
 	}
@@ -214,6 +282,9 @@ static enum ending stream_ending(
 {
 	struct answer *answer = &call->answer;
 
+	/* An event that was left unfinished goes on as it is. */
+	if (answer->held.len)
+		pass_on(call, answer->unpassed);
 	if (answer->error)
 		return END_STREAM_ERROR;
 	if (answer->done || (transfer == END_COMPLETE && answer->finished))
@@ -280,6 +351,7 @@ void answer_release(struct answer *answer)
 	if (answer->kind == ANSWER_STREAM)
 		sse_release(&answer->sse);
 	buf_release(&answer->body);
+	buf_release(&answer->held);
 	free(answer->content_type);
 	answer->content_type = NULL;
 }

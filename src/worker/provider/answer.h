@@ -29,6 +29,10 @@ struct answer {
 	char *content_type;
 	struct sse sse;
 	struct buf body;	  /* a document, a refusal, or a stream's error event */
+	/* With strip_usage: an unfinished event of earlier blocks; and of this block, what was not passed
+	 * on yet, and where the last event ended. */
+	struct buf held;
+	const char *unpassed, *event_end;
 	bool finished;		  /* a finish_reason was seen */
 	bool done;		  /* "[DONE]" was seen: what follows is ignored */
 	bool error;		  /* the stream reported an error */

@@ -28,7 +28,7 @@ void appoint(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
 	uint64_t now = clock_ms(), at;
-	bool taken = take(call, now, call->arrived_us / 1000 + provider->conf->queue_timeout_ms);
+	bool taken = take(call, now, call_queue_until_ms(call));
 
 	at = call->appointment.at_ms;
 	if (!taken) {

@@ -12,6 +12,7 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "conf/conf.h"
+#include "shm/budget.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 #include "worker/provider/transfer.h"
@@ -42,15 +43,24 @@ void call_to(struct provider_call *call, enum call_state state)
 
 /* ---- time ---------------------------------------------------------------------- */
 
+uint64_t call_queue_until_ms(const struct provider_call *call)
+{
+	return (call->arrived_us + call->flown_us) / 1000 + call->provider->conf->queue_timeout_ms;
+}
+
 static uint64_t due_ms(const struct provider_call *call, uint64_t now)
 {
 	const struct conf_provider *conf = call->provider->conf;
 
 	switch (call->state) {
 	case CALL_IN_LINE:
-		return call->arrived_us / 1000 + conf->queue_timeout_ms;
+		return call_queue_until_ms(call);
+	case CALL_BACKOFF:
+		return call->retry_at_ms;
 	case CALL_APPOINTED:
 		return call->appointment.at_ms;
+	case CALL_POOL:
+		return call->seat.since_us / 1000 + conf->pool_timeout_ms;
 	case CALL_SENDING:
 		if (call->uploaded < call->body_len)
 			return call->progress_ms + conf->write_timeout_ms;
@@ -98,22 +108,47 @@ void call_first_token(struct provider_call *call)
 
 /* ---- the end ------------------------------------------------------------------- */
 
-/* Give back all that it holds; the provider loses its request before the permit goes on. */
-static void let_go(struct provider_call *call)
+/* Give back all that the attempt holds; the provider loses its request before the permit goes on. */
+static void end_attempt(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
 
 	if (call->kept)
 		pstat_observe(provider->index, PSTAT_DURATION, clock_us() - call->granted_us);
-	if (call->usage.known) {
-		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
-		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
-	}
 	transfer_stop(call);
 	event_del(&call->timer);
 	defer_cancel(&call->defer);
 	appoint_leave(call);
-	gate_leave(provider->line, &call->ticket);
+	if (call->ticket.state != TICKET_IDLE)
+		gate_leave(provider->line, &call->ticket);
+}
+
+/* Forget the attempt; the next one begins when the timer is due. */
+static void back_off(struct provider_call *call)
+{
+	end_attempt(call);
+	if (call->sent_us)
+		call->flown_us += clock_us() - call->sent_us;
+	call->sent_us = 0;
+	answer_release(&call->answer);
+	call->answer = (struct answer){ 0 };
+	call->kept = call->missed = call->paused = call->resuming = false;
+	call->uploaded = call->done_ms = 0;
+	call->usage.first_token_us = 0;
+	call->detail[0] = 0;
+	call_to(call, CALL_BACKOFF);
+	call_arm(call);
+}
+
+static void let_go(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+
+	end_attempt(call);
+	if (call->usage.known) {
+		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
+		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
+	}
 	call_to(call, CALL_DONE);
 	provider->all->running--;
 }
@@ -148,6 +183,8 @@ static void count_end(struct provider_call *call, enum ending ending)
 		pstat_add(p, PSTAT_COMPLETED, 1);
 	else if (ending == END_QUEUE_TIMEOUT)
 		pstat_add(p, PSTAT_QUEUE_TIMEOUTS, 1);
+	else if (ending == END_POOL_TIMEOUT)
+		pstat_add(p, PSTAT_POOL_TIMEOUTS, 1);
 	else if (ending != END_RATE_LIMITED)
 		pstat_add(p, PSTAT_FAILED, 1);
 }
@@ -170,6 +207,10 @@ static void log_end(struct provider_call *call, const struct provider_result *re
 
 void call_end(struct provider_call *call, struct provider_result *result)
 {
+	if (retry(call, result)) {
+		back_off(call);
+		return;
+	}
 	result->answered = call->told_head;
 	count_end(call, result->ending);
 	log_end(call, result);
@@ -234,16 +275,31 @@ void call_tell_queued(struct provider_call *call)
 	CALL_ASKER(call, on_queued, call->arg);
 }
 
+/* The pool has let it in. */
+static void go_out(struct provider_call *call)
+{
+	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
+	call_to(call, CALL_SENDING);
+	transfer_start(call);
+}
+
 void call_send(struct provider_call *call)
 {
 	if (!call->usage.queue_wait_us) {
 		call->usage.queue_wait_us = clock_us() - call->arrived_us;
 		pstat_observe(
 			call->provider->index, PSTAT_QUEUE_WAIT, call->usage.queue_wait_us);
+		budget_request(call->provider->all->shm, call->provider->index, clock_ms());
 	}
-	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
-	call_to(call, CALL_SENDING);
-	transfer_start(call);
+	if (!call->sent_us)
+		call->sent_us = clock_us();
+	if (pool_enter(call->provider->pool, &call->seat)) {
+		go_out(call);
+		return;
+	}
+	call_to(call, CALL_POOL);
+	call_arm(call);
+	call_tell_queued(call);
 }
 
 void call_transfer_done(struct provider_call *call, CURLcode code)
@@ -262,6 +318,18 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 	}
 }
 
+/* What follows comes at the end of the turn. */
+static void stand_in_line(struct provider_call *call)
+{
+	if (!gate_arrive(call->provider->line, &call->ticket)) {
+		if (!call->retries)
+			pstat_add(call->provider->index, PSTAT_QUEUED, 1);
+		call_to(call, CALL_IN_LINE);
+		call_arm(call);
+	}
+	call_later(call);
+}
+
 /* ---- events -------------------------------------------------------------------- */
 
 static void queue_timed_out(struct provider_call *call)
@@ -273,6 +341,19 @@ static void queue_timed_out(struct provider_call *call)
 	struct gate_reading line;
 
 	gate_read(call->provider->all->shm, SHM_GATE_PROVIDER(call->provider->index), &line);
+	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
+	call_end(call, &result);
+}
+
+static void pool_timed_out(struct provider_call *call)
+{
+	struct provider_result result = {
+		.ending = END_POOL_TIMEOUT,
+		.limit = call->provider->pool_limit,
+	};
+	struct gate_reading line;
+
+	gate_read(call->provider->all->shm, SHM_GATE_POOL(call->provider->index), &line);
 	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
 	call_end(call, &result);
 }
@@ -297,6 +378,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	case CALL_APPOINTED:
 		call_send(call);
 		break;
+	case CALL_BACKOFF:
+		stand_in_line(call);
+		break;
+	case CALL_POOL:
+		if (call->seat.state == POOL_USER_WAITING)
+			pool_timed_out(call);
+		break;
 	case CALL_SENDING:
 		end_transfer(call,
 			call->uploaded < call->body_len ? END_WRITE_TIMEOUT : END_READ_TIMEOUT, NULL);
@@ -317,7 +405,7 @@ static void go_on(struct provider_call *call)
 	call->resuming = false;
 	call->paused = false;
 	call_progress(call);
-	code = curl_loop_resume(&call->provider->all->loop, call->easy);
+	code = curl_loop_resume(&call->provider->loop, call->easy);
 	if (code != CURLE_OK)
 		call_transfer_done(call, code);
 }
@@ -333,6 +421,7 @@ static void call_turn(void *arg)
 	}
 	switch (call->state) {
 	case CALL_NEW:
+	case CALL_BACKOFF:
 	case CALL_IN_LINE:
 		if (call->ticket.state == TICKET_HELD) {
 			call->granted_us = clock_us();
@@ -341,6 +430,10 @@ static void call_turn(void *arg)
 		} else {
 			call_tell_queued(call);
 		}
+		break;
+	case CALL_POOL:
+		if (call->seat.state == POOL_USER_IN)
+			go_out(call);
 		break;
 	case CALL_ANSWERING:
 		if (call->resuming)
@@ -356,6 +449,11 @@ static void call_turn(void *arg)
 void call_later(struct provider_call *call)
 {
 	defer_call(&call->defer, call_turn, call);
+}
+
+void call_seated(struct pool_user *seat)
+{
+	call_later(container_of(seat, struct provider_call, seat));
 }
 
 void call_granted(struct gate_ticket *ticket, void *arg)
@@ -390,6 +488,7 @@ static void take_request(struct provider_call *call, const struct provider_reque
 	call->url = xasprintf("%.*s%s", (int)base_len, base_url, request->path);
 	call->body = (char *)request->body;
 	call->body_len = request->body ? request->body_len : 0;
+	call->strip_usage = request->strip_usage;
 	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
 	call->own_headers[0] = (struct curl_slist){
 		request->stream ? accept_stream : accept_document, call->provider->headers };
@@ -414,12 +513,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	take_request(call, request);
 	providers->running++;
 	pstat_add(call->provider->index, PSTAT_CALLS, 1);
-	if (!gate_arrive(call->provider->line, &call->ticket)) {
-		pstat_add(call->provider->index, PSTAT_QUEUED, 1);
-		call_to(call, CALL_IN_LINE);
-		call_arm(call);
-	}
-	call_later(call);
+	stand_in_line(call);
 	return call;
 }
 
@@ -428,7 +522,7 @@ void call_cancel(struct provider_call *call)
 	if (call->state == CALL_DONE || call->cancelled)
 		return;
 	call->cancelled = true;
-	if (call->calling || curl_loop_inside(&call->provider->all->loop))
+	if (call->calling || curl_loop_inside(&call->provider->loop))
 		call_later(call);
 	else
 		call_drop(call);

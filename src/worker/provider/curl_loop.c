@@ -5,6 +5,8 @@
 
 #include "base/bug.h"
 
+#define SWEEP_AFTER_MS 1100 /* libcurl looks at most once a second */
+
 /* A descriptor that libcurl watches. */
 struct curl_socket {
 	struct event event;
@@ -18,13 +20,22 @@ bool curl_loop_inside(const struct curl_loop *loop)
 	return loop->inside > 0;
 }
 
+static void end_sweep(struct curl_loop *loop)
+{
+	curl_loop_remove(loop, loop->sweeper);
+	curl_easy_cleanup(loop->sweeper);
+	loop->sweeper = NULL;
+}
+
 static void collect_done(struct curl_loop *loop)
 {
 	CURLMsg *message;
 	int left;
 
 	while ((message = curl_multi_info_read(loop->multi, &left)))
-		if (message->msg == CURLMSG_DONE)
+		if (message->msg == CURLMSG_DONE && message->easy_handle == loop->sweeper)
+			end_sweep(loop);
+		else if (message->msg == CURLMSG_DONE)
 			loop->done(message->easy_handle, message->data.result);
 }
 
@@ -104,26 +115,57 @@ static int set_timer(CURLM *multi, long ms, void *arg)
 	return 0;
 }
 
-void curl_loop_open(
-	struct curl_loop *loop, struct event_base *base, long pool, curl_loop_done_fn done)
+static curl_socket_t no_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	return CURL_SOCKET_BAD;
+}
+
+/* The address is never used; a number, so that it needs no look-up. */
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct curl_loop *loop = arg;
+
+	loop->sweeper = curl_easy_init();
+	BUG_ON(!loop->sweeper);
+	curl_easy_setopt(loop->sweeper, CURLOPT_URL, "http://127.0.0.1:9/");
+	curl_easy_setopt(loop->sweeper, CURLOPT_PROXY, "");
+	curl_easy_setopt(loop->sweeper, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(loop->sweeper, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(loop->sweeper, CURLOPT_OPENSOCKETFUNCTION, no_socket);
+	curl_loop_add(loop, loop->sweeper);
+}
+
+void curl_loop_open(struct curl_loop *loop, struct event_base *base, curl_loop_done_fn done)
 {
 	BUG_ON(curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK);
 	*loop = (struct curl_loop){ .multi = curl_multi_init(), .base = base, .done = done };
 	BUG_ON(!loop->multi);
 	TAILQ_INIT(&loop->sockets);
 	evtimer_assign(&loop->timer, base, on_timer, loop);
+	evtimer_assign(&loop->sweep_timer, base, on_sweep, loop);
 	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
 	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, loop);
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, set_timer);
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop);
 	curl_multi_setopt(loop->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
-	curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, pool);
+	curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, (long)INT32_MAX);
+}
+
+void curl_loop_sweep(struct curl_loop *loop)
+{
+	const struct timeval in = { SWEEP_AFTER_MS / 1000, SWEEP_AFTER_MS % 1000 * 1000 };
+
+	if (!loop->sweeper && !evtimer_pending(&loop->sweep_timer, NULL))
+		evtimer_add(&loop->sweep_timer, &in);
 }
 
 void curl_loop_close(struct curl_loop *loop)
 {
 	struct curl_socket *s, *next;
 
+	if (loop->sweeper)
+		end_sweep(loop);
+	event_del(&loop->sweep_timer);
 	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, NULL);
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, NULL);
 	TAILQ_FOREACH_SAFE(s, &loop->sockets, entry, next)

@@ -27,16 +27,23 @@ struct curl_loop {
 	CURLM *multi;
 	struct event_base *base;
 	struct event timer;
+	struct event sweep_timer;
+	CURL *sweeper; /* while it runs */
 	curl_loop_done_fn done;
 	unsigned inside; /* how deep in libcurl we are */
 	TAILQ_HEAD(, curl_socket) sockets;
 };
 
-/* After fork. pool is how many connections are kept at most, busy ones included. */
-void curl_loop_open(
-	struct curl_loop *loop, struct event_base *base, long pool, curl_loop_done_fn done);
+/* After fork. It never closes a connection for there being too many. */
+void curl_loop_open(struct curl_loop *loop, struct event_base *base, curl_loop_done_fn done);
 /* Closes the pooled connections; no transfer may be left. */
 void curl_loop_close(struct curl_loop *loop);
+
+/*
+ * Soon let libcurl close what was shut down: it finds that out when a transfer starts (at most once a
+ * second), so this starts one that gets no socket and fails.
+ */
+void curl_loop_sweep(struct curl_loop *loop);
 
 /* True within a callback of libcurl: no function below may be called then. */
 bool curl_loop_inside(const struct curl_loop *loop);

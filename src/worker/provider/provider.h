@@ -4,6 +4,7 @@
  * stream, and end. libcurl is used in this room and nowhere else.
  *
  *	NEW -> IN_LINE (gate) -> APPOINTED (window) -> SENDING -> ANSWERING -> DONE
+ *		 ^------------- BACKOFF <-------------'
  *
  * Whoever asks owns the call until on_end(); call_cancel() ends it without on_end(). The
  * call owns its ticket or permit, its appointment and its transfer: when it ends, by
@@ -57,6 +58,8 @@ struct provider_result {
 	const char *limit;	 /* configuration path of the limit that was hit, or NULL */
 	uint64_t retry_after_ms; /* 0: not known */
 	bool answered;		 /* on_head() was called before */
+	unsigned attempts;	 /* how many were made */
+	bool give_up;		 /* all that could be tried was, or it is of no use: the client is not to try again */
 };
 
 /* What the provider reported or we measured; valid from on_head() on. */
@@ -88,7 +91,8 @@ struct provider_asker {
 	void (*on_head)(struct provider_call *call, const struct provider_head *head, void *arg);
 	/* Is there room for more? False pauses the transfer until call_resume(). Asked before each batch (<= 16 KiB). */
 	bool (*has_room)(struct provider_call *call, void *arg);
-	/* Bytes of the answer's body as they came: SSE or JSON. NULL: not wanted. */
+	/* Bytes of the answer's body as they came: SSE or JSON. NULL: not wanted. With strip_usage, whole events only,
+	 * after their on_event(), without the usage chunk. */
 	void (*on_bytes)(struct provider_call *call, const char *bytes, size_t len, void *arg);
 	/* One SSE event's data (not "[DONE]"), after on_bytes() of the block that ends it. NULL: not wanted. */
 	void (*on_event)(struct provider_call *call, const char *data, size_t len, void *arg);
@@ -101,7 +105,10 @@ struct provider_request {
 	const char *path;	 /* "/chat/completions", appended to base_url */
 	const char *body;	 /* JSON; NULL: GET */
 	size_t body_len;
+	size_t model_offset, model_len; /* of the model's value in the body, quotes included; len 0: it has none */
+	uint64_t max_tokens;	 /* most tokens of the answer; 0: the request does not say */
 	bool stream;		 /* an SSE answer is expected: a stream without its end is an error */
+	bool strip_usage;	 /* the usage chunk of the stream (no choices) is for us alone; see on_bytes() */
 	const char *request_id;	 /* sent on as X-Request-Id */
 	const char *traceparent; /* sent on if not NULL */
 };

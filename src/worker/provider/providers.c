@@ -15,32 +15,25 @@ static void open_provider(struct providers *all, unsigned index)
 
 	*p = (struct provider){ .all = all, .index = index, .conf = &all->conf->providers[index] };
 	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(index), call_granted, p);
+	p->pool = pool_open(all->base, all->shm, index, p->conf->keepalive_expiry_ms, call_seated);
+	curl_loop_open(&p->loop, all->base, transfer_done);
 	p->headers = transfer_headers(p->conf->key);
 	p->permits_limit =
 		xasprintf("llm.providers.%s.http_client.concurrent_requests", p->conf->name);
 	p->rate_limit =
 		xasprintf("llm.providers.%s.http_client.requests_per_minute", p->conf->name);
+	p->pool_limit = xasprintf("llm.providers.%s.http_client.pool_timeout", p->conf->name);
 }
 
 static void close_provider(struct provider *p)
 {
+	curl_loop_close(&p->loop);
+	pool_close(p->pool);
 	gate_line_close(p->line);
 	curl_slist_free_all(p->headers);
 	free(p->permits_limit);
 	free(p->rate_limit);
-}
-
-/*
- * How many connections libcurl keeps: never fewer than may be busy, since it counts those too and would
- * throw warm ones away.
- */
-static long pool_size(const struct conf *conf)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < conf->nproviders; i++)
-		n += conf->providers[i].concurrent_requests + conf->providers[i].max_keepalive;
-	return n < INT32_MAX ? (long)n : INT32_MAX;
+	free(p->pool_limit);
 }
 
 struct providers *providers_open(struct event_base *base, const struct conf *conf, struct shm *shm)
@@ -52,7 +45,6 @@ struct providers *providers_open(struct event_base *base, const struct conf *con
 	all->conf = conf;
 	all->shm = shm;
 	all->count = conf->nproviders;
-	curl_loop_open(&all->loop, base, pool_size(conf), transfer_done);
 	for (unsigned i = 0; i < all->count; i++)
 		open_provider(all, i);
 	return all;
@@ -61,7 +53,6 @@ struct providers *providers_open(struct event_base *base, const struct conf *con
 void providers_close(struct providers *all)
 {
 	BUG_ON(all->running);
-	curl_loop_close(&all->loop);
 	for (unsigned i = 0; i < all->count; i++)
 		close_provider(&all->provider[i]);
 	free(all);
@@ -69,8 +60,14 @@ void providers_close(struct providers *all)
 
 void providers_poll(struct providers *all)
 {
-	for (unsigned i = 0; i < all->count; i++)
-		gate_poll(all->provider[i].line);
+	for (unsigned i = 0; i < all->count; i++) {
+		struct provider *p = &all->provider[i];
+
+		gate_poll(p->line);
+		pool_poll(p->pool);
+		if (pool_has_shut(p->pool))
+			curl_loop_sweep(&p->loop);
+	}
 }
 
 unsigned providers_running(const struct providers *all)
@@ -82,14 +79,6 @@ const char *provider_name(const struct providers *all, unsigned provider)
 {
 	BUG_ON(provider >= all->count);
 	return all->provider[provider].conf->name;
-}
-
-void provider_count_idle(struct provider *p)
-{
-	unsigned idle = p->sockets > p->transfers ? p->sockets - p->transfers : 0;
-
-	pstat_add(p->index, PSTAT_SOCKETS_IDLE, (int64_t)idle - (int64_t)p->idle);
-	p->idle = idle;
 }
 
 /* ---- routing ---------------------------------------------------------------------- */

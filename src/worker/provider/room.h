@@ -13,6 +13,7 @@
 #include "shm/window.h"
 #include "worker/provider/answer.h"
 #include "worker/provider/curl_loop.h"
+#include "worker/provider/pool.h"
 #include "worker/provider/provider.h"
 
 struct conf_provider;
@@ -25,23 +26,20 @@ struct provider {
 	struct curl_slist *headers; /* of all requests; the API key is in it */
 	char *permits_limit;	    /* configuration paths, for errors */
 	char *rate_limit;
-	/* For the gauges: sockets open, transfers running, and what we called idle. */
-	unsigned sockets, transfers, idle;
+	char *pool_limit;
+	struct pool *pool;
+	struct curl_loop loop; /* of its own: so libcurl does not reuse another provider's socket */
 };
 
 struct providers {
 	struct event_base *base;
 	const struct conf *conf;
 	struct shm *shm;
-	struct curl_loop loop;
 	unsigned running;
 	struct log_rate failures[END_COUNT];
 	unsigned count;
 	struct provider provider[];
 };
-
-/* Sockets or transfers changed: set the gauge of idle ones. */
-void provider_count_idle(struct provider *provider);
 
 /*
  * The states of a call, and where each may go.
@@ -49,16 +47,20 @@ void provider_count_idle(struct provider *provider);
  *	NEW	 call_start() was called; the rest comes at the end of the turn
  *	IN_LINE	 waits for a permit
  *	APPOINTED has a permit and a time at which it may be sent
+ *	POOL	 waits for a connection
  *	SENDING	 has a transfer; no head of an answer yet
  *	ANSWERING the head came
+ *	BACKOFF	 an attempt failed; waits, without a permit, for the time of the next (retry.c)
  *	DONE	 holds nothing any more
  */
 #define CALL_STATES(X)                                                                          \
 	X(NEW, "new", TO(IN_LINE) | TO(APPOINTED) | TO(DONE))                                   \
 	X(IN_LINE, "in line", TO(APPOINTED) | TO(DONE))                                         \
-	X(APPOINTED, "appointed", TO(SENDING) | TO(DONE))                                       \
-	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(DONE))                         \
-	X(ANSWERING, "answering", TO(DONE))                                                     \
+	X(APPOINTED, "appointed", TO(POOL) | TO(SENDING) | TO(DONE))                            \
+	X(POOL, "in the pool's line", TO(SENDING) | TO(DONE))                                   \
+	X(SENDING, "sending", TO(APPOINTED) | TO(ANSWERING) | TO(BACKOFF) | TO(DONE))           \
+	X(ANSWERING, "answering", TO(BACKOFF) | TO(DONE))                                       \
+	X(BACKOFF, "backs off", TO(IN_LINE) | TO(APPOINTED) | TO(DONE))                         \
 	X(DONE, "done", 0)
 
 enum call_state {
@@ -88,9 +90,11 @@ struct provider_call {
 	bool appointed; /* the appointment is neither kept nor given back */
 	bool kept;	/* a request has gone out under it */
 	bool missed;	/* it came too late for its appointment: take another */
+	struct pool_user seat;
 	CURL *easy;
 
 	struct answer answer;
+	bool strip_usage;
 	bool told_head; /* on_head() was called */
 	bool paused;
 	uint64_t uploaded;    /* bytes of the body that the provider took */
@@ -105,8 +109,13 @@ struct provider_call {
 	bool queued_told;
 	bool window_waited;
 
+	unsigned retries;     /* attempts after the first */
+	uint64_t retry_at_ms; /* BACKOFF: until then */
+
 	uint64_t arrived_us;
 	uint64_t granted_us;
+	uint64_t sent_us;  /* when this attempt left the line; 0: it did not */
+	uint64_t flown_us; /* how long earlier ones took from there on */
 	struct provider_usage usage;
 	char detail[CURL_ERROR_SIZE]; /* why it failed, in libcurl's words or ours */
 	char message[512];
@@ -122,10 +131,17 @@ void call_later(struct provider_call *call);
 void call_send(struct provider_call *call);
 /* The call must wait: tell the asker, once. */
 void call_tell_queued(struct provider_call *call);
-/* It ends, and is freed; never inside libcurl or a callback of the asker. */
+/* Until when it may wait in line: queue_timeout, not counting the time that attempts took. */
+uint64_t call_queue_until_ms(const struct provider_call *call);
+/*
+ * The attempt ended: another follows, or the call ends and is freed. Never inside libcurl or a
+ * callback of the asker.
+ */
 void call_end(struct provider_call *call, struct provider_result *result);
 /* What a client is told to wait: a sane time, clients ignore others. */
 uint64_t call_retry_after_ms(uint64_t guess_ms);
+/* pool_granted_fn */
+void call_seated(struct pool_user *seat);
 /* gate_granted_fn */
 void call_granted(struct gate_ticket *ticket, void *arg);
 /* The provider took or sent a byte. */
@@ -136,6 +152,14 @@ void call_arm(struct provider_call *call);
 void call_first_token(struct provider_call *call);
 /* The transfer ended by itself. */
 void call_transfer_done(struct provider_call *call, CURLcode code);
+
+/* ---- retry.c ---- */
+
+/*
+ * The attempt ended so. True: there shall be another one at retry_at_ms. False: this is the
+ * call's end; what the result says of attempts is filled in.
+ */
+bool retry(struct provider_call *call, struct provider_result *result);
 
 /* ---- appoint.c ---- */
 

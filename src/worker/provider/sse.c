@@ -224,6 +224,7 @@ enum sse_result sse_push(struct sse *sse, const char *bytes, size_t len)
 		if (eol == end)
 			break;
 		sse->after_cr = *eol == '\r';
+		sse->next = eol + 1;
 		if (!line_is_new && sse->line.len) {
 			buf_add(&sse->line, p, (size_t)(eol - p));
 			take_line(sse, sse->line.data, sse->line.len);

@@ -49,6 +49,7 @@ struct sse {
 	bool in_event;          /* a field line came since the last blank line */
 	bool has_data;
 	size_t event_bytes; /* in the lines of this event so far */
+	const char *next;   /* in on_event: behind the event's last line, in the block */
 	const char *data;   /* of this event: in the block, in `line` or in `data_held` */
 	size_t data_len;
 	const char *name; /* likewise */

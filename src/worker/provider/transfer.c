@@ -12,6 +12,7 @@
 #include "shm/stats.h"
 #include "worker/provider/room.h"
 
+#include <strings.h>
 #include <sys/socket.h>
 
 #define RECEIVE_BUFFER_BYTES (64 << 10) /* so that a paused stream does not drain its provider */
@@ -43,27 +44,19 @@ struct curl_slist *transfer_headers(const char *key)
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	struct provider *provider = arg;
-	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	struct provider_call *call = arg;
+	int fd = pool_socket_open(call->provider->pool, &call->seat, address->family,
+		address->socktype, address->protocol);
 
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	provider->sockets++;
-	pstat_add(provider->index, PSTAT_SOCKETS_OPENED, 1);
-	pstat_add(provider->index, PSTAT_SOCKETS_OPEN, 1);
-	provider_count_idle(provider);
-	return fd;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+/* It may come when the call that opened it is long gone. */
 static int close_socket(void *arg, curl_socket_t fd)
 {
 	struct provider *provider = arg;
 
-	BUG_ON(!provider->sockets);
-	provider->sockets--;
-	pstat_add(provider->index, PSTAT_SOCKETS_OPEN, -1);
-	provider_count_idle(provider);
-	return close(fd);
+	return pool_socket_close(provider->pool, fd);
 }
 
 static int tune_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
@@ -82,8 +75,16 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 {
 	struct provider_call *call = arg;
 
-	return !call->cancelled && appoint_keep(call) ? CURL_PREREQFUNC_OK
-							       : CURL_PREREQFUNC_ABORT;
+	/* One that had died unnoticed is no failure; but libcurl would try them all, up to six. */
+	SET(call->easy, CURLOPT_FRESH_CONNECT, 1L);
+	if (call->cancelled)
+		return CURL_PREREQFUNC_ABORT;
+	if (!pool_seat(call->provider->pool, &call->seat, local_ip, local_port)) {
+		log_error("provider", "[%s] %s: '%s:%d': a connection that the pool does not know",
+			call->request_id, call->provider->conf->name, local_ip, local_port);
+		return CURL_PREREQFUNC_ABORT;
+	}
+	return appoint_keep(call) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static int on_progress(
@@ -139,8 +140,9 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
 	return CURL_WRITEFUNC_ERROR;
 }
 
-static void set_connection(CURL *easy, struct provider *provider)
+static void set_connection(CURL *easy, struct provider_call *call)
 {
+	struct provider *provider = call->provider;
 	const struct conf_provider *conf = provider->conf;
 
 	SET(easy, CURLOPT_NOSIGNAL, 1L);
@@ -155,11 +157,11 @@ static void set_connection(CURL *easy, struct provider *provider)
 	/* Else removing a handle waits for its name look-up. */
 	SET(easy, CURLOPT_QUICK_EXIT, 1L);
 	SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	SET(easy, CURLOPT_OPENSOCKETDATA, provider);
+	SET(easy, CURLOPT_OPENSOCKETDATA, call);
 	SET(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	SET(easy, CURLOPT_CLOSESOCKETDATA, provider);
 	SET(easy, CURLOPT_SOCKOPTFUNCTION, tune_socket);
-	if (!conf->keepalive_expiry_ms) {
+	if (!conf->keepalive_expiry_ms || !conf->max_keepalive) {
 		SET(easy, CURLOPT_FORBID_REUSE, 1L);
 		SET(easy, CURLOPT_FRESH_CONNECT, 1L);
 	}
@@ -189,31 +191,27 @@ static void set_request(CURL *easy, struct provider_call *call)
 
 void transfer_start(struct provider_call *call)
 {
-	struct provider *provider = call->provider;
 	CURL *easy = curl_easy_init();
 
 	BUG_ON(!easy || call->easy);
-	set_connection(easy, provider);
+	set_connection(easy, call);
 	set_request(easy, call);
 	call->easy = easy;
 	call->detail[0] = 0;
-	provider->transfers++;
-	provider_count_idle(provider);
-	curl_loop_add(&provider->all->loop, easy);
+	curl_loop_add(&call->provider->loop, easy);
 }
 
 void transfer_stop(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
 
-	if (!call->easy)
-		return;
-	curl_loop_remove(&provider->all->loop, call->easy);
-	curl_easy_cleanup(call->easy);
-	call->easy = NULL;
-	call->paused = false;
-	provider->transfers--;
-	provider_count_idle(provider);
+	if (call->easy) {
+		curl_loop_remove(&provider->loop, call->easy);
+		curl_easy_cleanup(call->easy);
+		call->easy = NULL;
+		call->paused = false;
+	}
+	pool_leave(provider->pool, &call->seat);
 }
 
 void transfer_done(CURL *easy, CURLcode code)
@@ -237,6 +235,17 @@ enum ending transfer_ending(CURLcode code)
 	default:
 		return END_INTERNAL;
 	}
+}
+
+enum should_retry transfer_should_retry(CURL *easy)
+{
+	struct curl_header *header;
+
+	if (curl_easy_header(easy, "x-should-retry", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return SHOULD_RETRY_UNSAID;
+	if (!strcasecmp(header->value, "true"))
+		return SHOULD_RETRY_YES;
+	return strcasecmp(header->value, "false") ? SHOULD_RETRY_UNSAID : SHOULD_RETRY_NO;
 }
 
 uint64_t transfer_retry_after_ms(CURL *easy)

@@ -15,14 +15,20 @@ struct provider_call;
 
 /* The headers that all requests to a provider have; the key is in them: never log them. */
 struct curl_slist *transfer_headers(const char *key);
-/* The call's request goes out: a fresh handle into the multi. */
+/* The call's request goes out: a fresh handle into the multi. The pool has let it in. */
 void transfer_start(struct provider_call *call);
-/* Takes the handle out of the multi and frees it; harmless if there is none. */
+/*
+ * Takes the handle out of the multi and frees it; then its place in the pool, or in the pool's
+ * line, is given up. Harmless if there is none.
+ */
 void transfer_stop(struct provider_call *call);
 /* curl_loop_done_fn: hands over to call_transfer_done(). */
 void transfer_done(CURL *easy, CURLcode code);
 /* What libcurl's verdict means (curl_endings.def). */
 enum ending transfer_ending(CURLcode code);
+/* What the answer's x-should-retry says: it goes before the status. */
+enum should_retry { SHOULD_RETRY_UNSAID, SHOULD_RETRY_YES, SHOULD_RETRY_NO };
+enum should_retry transfer_should_retry(CURL *easy);
 /* Retry-After or retry-after-ms of the answer; 0 if there is none. */
 uint64_t transfer_retry_after_ms(CURL *easy);
 

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tokens.c - tokens per minute: a ring of pieces of time, each one word.
+ *
+ * Why never more than N: everybody first adds its tokens to a piece and then reads
+ * all pieces (both seq_cst). Of all that are in one window, the one that read last saw them
+ * all, and would have taken its own back. A piece's word is used again only 128 pieces
+ * later, when no window that anybody may still be promised reaches back to it.
+ */
+#include "base/base.h"
+#include "shm/tokens.h"
+
+#include "base/bug.h"
+#include "shm/layout.h"
+
+/* The word of a piece: its number (32 bits) | tokens (32 bits). */
+#define PER_WINDOW 60u
+#define SPAN (PER_WINDOW + 1) /* pieces that a window may touch */
+#define AHEAD 64u	      /* how far promises go */
+#define TRIES 64u	      /* against others who take at the same time */
+
+_Static_assert(SPAN + AHEAD < TOKENS_PIECES, "a word is in use for one piece at a time");
+
+struct pieces {
+	_Atomic uint64_t *word;
+	uint64_t limit;
+	uint64_t piece_ms;
+};
+
+/* False: there is no limit. */
+static bool pieces_of(const struct shm *shm, unsigned provider, struct pieces *p)
+{
+	struct shm_standing *s = shm_standing_at(shm, provider);
+
+	p->word = s->tokens;
+	p->limit = atomic_load(&s->tokens_limit);
+	p->piece_ms = atomic_load(&s->tokens_window_ms) / PER_WINDOW;
+	if (!p->piece_ms)
+		p->piece_ms = 1;
+	return p->limit != 0;
+}
+
+static uint64_t word_of(uint64_t piece, uint64_t tokens)
+{
+	return piece << 32 | (tokens < UINT32_MAX ? tokens : UINT32_MAX);
+}
+
+static uint64_t tokens_of(uint64_t word)
+{
+	return word & UINT32_MAX;
+}
+
+/* Those around `at`: sum[i] is what pieces at - SPAN + 1 .. at - SPAN + i hold. */
+#define AROUND (2 * SPAN - 1)
+static void add_up(const struct pieces *p, uint32_t at, uint64_t sum[AROUND + 1])
+{
+	sum[0] = 0;
+	for (unsigned i = 0; i < AROUND; i++) {
+		uint32_t piece = at - (SPAN - 1) + i;
+		uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
+
+		sum[i + 1] = sum[i] + (word >> 32 == piece ? tokens_of(word) : 0);
+	}
+}
+
+/* The most that any window holds of which this piece is a part. */
+static uint64_t fullest(const struct pieces *p, uint32_t at)
+{
+	uint64_t sum[AROUND + 1], most = 0;
+
+	add_up(p, at, sum);
+	for (unsigned first = 0; first < SPAN; first++)
+		if (sum[first + SPAN] - sum[first] > most)
+			most = sum[first + SPAN] - sum[first];
+	return most;
+}
+
+/* Add to a piece. False: it is so long ago that its word is another piece's. */
+static bool add(const struct pieces *p, uint32_t piece, int64_t tokens)
+{
+	_Atomic uint64_t *at = &p->word[piece % TOKENS_PIECES];
+	uint64_t word = atomic_load(at);
+
+	for (;;) {
+		int32_t behind = (int32_t)(piece - (uint32_t)(word >> 32));
+		int64_t before = behind ? 0 : (int64_t)tokens_of(word), after = before + tokens;
+
+		if (word && (behind < 0 || (behind && tokens < 0)))
+			return false;
+		if (atomic_compare_exchange_strong(at, &word, word_of(piece, after > 0 ? (uint64_t)after : 0)))
+			return true;
+	}
+}
+
+/* Write it down, and look whether it fits now. */
+static bool claim(const struct pieces *p, uint32_t piece, uint64_t tokens)
+{
+	if (!add(p, piece, (int64_t)tokens))
+		return false;
+	CRASH_POINT("tokens.take.added");
+	if (fullest(p, piece) <= p->limit) {
+		CRASH_POINT("tokens.take.taken");
+		return true;
+	}
+	add(p, piece, -(int64_t)tokens);
+	CRASH_POINT("tokens.take.undone");
+	return false;
+}
+
+bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t latest_ms,
+	uint64_t tokens, struct tokens_promise *promise)
+{
+	uint64_t now_piece, piece;
+	unsigned tries = 0;
+	struct pieces p;
+
+	*promise = (struct tokens_promise){ .at_ms = now_ms };
+	if (!pieces_of(shm, provider, &p) || !tokens)
+		return true;
+	if (tokens > p.limit) /* fits into an empty window only */
+		tokens = p.limit;
+	now_piece = now_ms / p.piece_ms;
+	for (piece = now_piece; piece <= now_piece + AHEAD; piece++) {
+		promise->at_ms = piece > now_piece ? piece * p.piece_ms : now_ms;
+		if (fullest(&p, (uint32_t)piece) + tokens > p.limit)
+			continue;
+		if (promise->at_ms > latest_ms)
+			return false;
+		if (claim(&p, (uint32_t)piece, tokens)) {
+			promise->tokens = tokens;
+			promise->piece = (uint32_t)piece;
+			return true;
+		}
+		if (++tries < TRIES)
+			piece = now_piece - 1; /* who was faster may have been undone as well */
+	}
+	return false;
+}
+
+void tokens_settle(struct shm *shm, unsigned provider, struct tokens_promise *promise, uint64_t actual)
+{
+	struct pieces p;
+
+	if (!promise->tokens || !pieces_of(shm, provider, &p))
+		return;
+	if (actual > UINT32_MAX)
+		actual = UINT32_MAX;
+	if (!actual)
+		actual = 1; /* 0 is a promise that was returned */
+	add(&p, promise->piece, (int64_t)actual - (int64_t)promise->tokens);
+	promise->tokens = actual;
+}
+
+void tokens_return(struct shm *shm, unsigned provider, struct tokens_promise *promise)
+{
+	struct pieces p;
+
+	if (promise->tokens && pieces_of(shm, provider, &p))
+		add(&p, promise->piece, -(int64_t)promise->tokens);
+	promise->tokens = 0;
+}
+
+void tokens_set_limit(struct shm *shm, unsigned provider, uint64_t limit, uint32_t window_ms)
+{
+	struct shm_standing *s = shm_standing_at(shm, provider);
+
+	if (atomic_exchange(&s->tokens_window_ms, window_ms) != window_ms)
+		for (unsigned i = 0; i < TOKENS_PIECES; i++)
+			atomic_store(&s->tokens[i], 0);
+	atomic_store(&s->tokens_limit, limit < UINT32_MAX ? limit : UINT32_MAX);
+}
+
+void tokens_read(const struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_reading *r)
+{
+	struct pieces p;
+	uint32_t now_piece;
+
+	pieces_of(shm, provider, &p);
+	*r = (struct tokens_reading){ .limit = p.limit,
+		.window_ms = atomic_load(&shm_standing_at(shm, provider)->tokens_window_ms) };
+	now_piece = (uint32_t)(now_ms / p.piece_ms);
+	for (unsigned i = 0; i < TOKENS_PIECES; i++) {
+		uint64_t word = atomic_load(&p.word[i]);
+		int32_t ago = (int32_t)(now_piece - (uint32_t)(word >> 32));
+
+		if (ago >= -(int32_t)AHEAD && ago < (int32_t)SPAN)
+			r->used += tokens_of(word);
+	}
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tokens.h - no more than N tokens in any window of W ms (tokens_per_minute), over all workers.
+ *
+ * Time is cut into pieces of W / 60; the segment counts what was promised for each piece, the last
+ * 61 and the next 64 of them. (61 pieces cover each W ms, wherever they begin.) A request goes to the
+ * first piece where no 61 pieces in a row hold more than N with it. It is written there first,
+ * then checked, and taken back if somebody else was faster: of two that do not fit together at
+ * least one sees the other. What a dead worker promised itself is lost for one window.
+ */
+#ifndef SHM_TOKENS_H
+#define SHM_TOKENS_H
+
+#include "base/base.h"
+
+struct shm;
+
+struct tokens_promise {
+	uint64_t at_ms;	 /* CLOCK_MONOTONIC; not before this the request may go out, soon after it should */
+	uint64_t tokens; /* what is written for it; 0: nothing */
+	uint32_t piece;
+};
+
+/*
+ * Promise `tokens` (an estimate). False: it would be later than latest_ms, or than 64 pieces from
+ * now; nothing was taken, and at_ms says when it would have been (or when to ask again).
+ * A request of more than N is let through when the window is empty otherwise. No limit: at_ms = now_ms.
+ */
+bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t latest_ms,
+	uint64_t tokens, struct tokens_promise *promise) MUST_CHECK;
+
+/* It went out, and these were the tokens it really took. May be called again; the last call counts. */
+void tokens_settle(struct shm *shm, unsigned provider, struct tokens_promise *promise, uint64_t actual);
+
+/* It will not go out. Harmless when there is nothing to return. */
+void tokens_return(struct shm *shm, unsigned provider, struct tokens_promise *promise);
+
+/*
+ * A new limit (0: none, at most 2^32 - 1), in force at once for all workers. A window other than the
+ * last one begins empty. Master only.
+ */
+void tokens_set_limit(struct shm *shm, unsigned provider, uint64_t limit, uint32_t window_ms);
+
+struct tokens_reading {
+	uint64_t limit;
+	uint64_t window_ms;
+	uint64_t used; /* within the window that ends now, or promised */
+};
+void tokens_read(const struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_reading *r);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pool.h - the sockets to one provider: at most max_connections over all workers, counted
+ * from open to close, and at most max_keepalive of them idle.
+ *
+ * Each socket has a ticket of the gate SHM_GATE_POOL; each idle one has a ticket of
+ * SHM_GATE_IDLE as well. libcurl opens, reuses and closes as it likes, but only for a user that
+ * was let in here before, so there always is a ticket for what it does: the pool keeps at least as
+ * many idle sockets and spare tickets (held, without a socket) as there are users who were let in
+ * and have no socket yet. A user is whoever wants one socket at a time: a transfer of HTTP/1.1.
+ *
+ * A worker that is short of a socket stands in the gate's line and wakes the others; who holds
+ * idle sockets that nobody of its own waits for gives them up in pool_poll().
+ */
+#ifndef WORKER_PROVIDER_POOL_H
+#define WORKER_PROVIDER_POOL_H
+
+#include "base/base.h"
+
+struct event_base;
+struct pool;
+struct pool_socket;
+struct shm;
+
+enum pool_user_state {
+	POOL_USER_OUT,	   /* neither waits nor was let in */
+	POOL_USER_WAITING, /* for a ticket, or for an idle socket of ours */
+	POOL_USER_IN,	   /* may open or reuse a socket; has none yet, or none any more */
+	POOL_USER_SEATED   /* has one; two while libcurl tries two addresses */
+};
+
+/* Embedded in a call; zero it before first use. */
+struct pool_user {
+	enum pool_user_state state;
+	struct pool_socket *waiting; /* the socket to be, with its ticket */
+	TAILQ_HEAD(pool_sockets, pool_socket) sockets;
+	uint64_t since_us; /* WAITING: since when */
+	TAILQ_ENTRY(pool_user) entry;
+};
+
+/* A user that waited was let in. Called by pool_poll() and pool_leave(): defer what follows. */
+typedef void (*pool_granted_fn)(struct pool_user *user);
+
+/* keepalive_expiry_ms is how long a socket stays idle; 0: it does not. */
+struct pool *pool_open(struct event_base *base, struct shm *shm, unsigned provider,
+	uint64_t keepalive_expiry_ms, pool_granted_fn granted);
+/* No user may be left, and libcurl has closed all its sockets. */
+void pool_close(struct pool *pool);
+
+/* True: it is in, start the transfer. False: it waits for granted(). */
+bool pool_enter(struct pool *pool, struct pool_user *user) MUST_CHECK;
+/*
+ * It gave up waiting, or its transfer has left libcurl: a socket that is still open then is idle.
+ * Harmless for one that is out.
+ */
+void pool_leave(struct pool *pool, struct pool_user *user);
+
+/* libcurl opens a socket for this user; -1: it must not, or cannot. */
+int pool_socket_open(struct pool *pool, struct pool_user *user, int family, int type, int protocol);
+/* libcurl closes this socket; 0 or -1 with errno, as close(). */
+int pool_socket_close(struct pool *pool, int fd);
+/*
+ * The user's request is about to go out on the socket with this local address. False: the pool
+ * knows none such.
+ */
+bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
+	MUST_CHECK;
+
+/* True while libcurl has sockets open that were shut down: it should look at them. */
+bool pool_has_shut(const struct pool *pool);
+
+/* At the end of each turn of the loop: let in who was granted a ticket, give up what others need. */
+void pool_poll(struct pool *pool);
+
+#endif
