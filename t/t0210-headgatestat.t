@@ -26,7 +26,7 @@ async def at_work(tap, sim, gate):
 	tap.is_(seen['master'], {'pid': gate.pid, 'alive': True}, 'json: the master')
 	status, out, _ = stat('-r', gate.run_dir)
 	tap.is_(status, 0, 'the table')
-	tap.ok(re.search(r'(?m)^sim +2/2 +1 +\d+\.\d{3}s +\d+\.\d{3}s +\d+/500 +\d+ +\d+$', out), 'a line for the provider')
+	tap.ok(re.search(r'(?m)^sim +2/2 +1 +\d+\.\d{3}s +\d+\.\d{3}s +\d+/500 +2/50 +0 +0/20$', out), 'a line for the provider')
 	tap.ok(re.search(r'(?m)^places +\d+/7 ', out), 'a line for the places')
 	tap.is_(len(re.findall(r'(?m)^\d+ +\d+ ready ', out)), 2, 'a line for each worker')
 	tap.ok('headgate_provider_attempts_total{provider="sim"}' in out, 'counters that moved')
