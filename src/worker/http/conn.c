@@ -78,6 +78,11 @@ void conn_timer(struct conn *c, const struct timeval *duration)
 		event_del(&c->timer);
 }
 
+struct evbuffer *conn_input(const struct conn *c)
+{
+	return bufferevent_get_input(c->bev);
+}
+
 /* ---- birth ---- */
 
 static void name_peer(struct conn *c, const struct sockaddr *addr)
@@ -187,7 +192,7 @@ static bool flush_step(struct conn *c)
 	conn_flush(c);
 	if (conn_queued(c))
 		return false;
-	if (c->eof && (c->last || !evbuffer_get_length(bufferevent_get_input(c->bev)))) {
+	if (c->eof && (c->last || !evbuffer_get_length(conn_input(c)))) {
 		c->phase = CONN_DEAD;
 	} else if (c->reset) {
 		c->phase = CONN_DEAD;
@@ -205,7 +210,7 @@ static bool flush_step(struct conn *c)
 
 static bool linger_step(struct conn *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->bev);
+	struct evbuffer *in = conn_input(c);
 
 	c->lingered += evbuffer_get_length(in);
 	evbuffer_drain(in, evbuffer_get_length(in));
@@ -245,7 +250,7 @@ static bool step(struct conn *c)
 static void bound_input(struct conn *c)
 {
 	bool full = !c->eof &&
-		    evbuffer_get_length(bufferevent_get_input(c->bev)) >= c->http->input_max;
+		    evbuffer_get_length(conn_input(c)) >= c->http->input_max;
 
 	if (full && !c->departure) {
 		bufferevent_disable(c->bev, EV_READ);

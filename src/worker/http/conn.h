@@ -131,6 +131,8 @@ void conn_settle_later(struct conn *c);
 void conn_timer(struct conn *c, const struct timeval *duration);
 /* Take the socket from libevhtp, whose connection and request are freed; ours stay. */
 void conn_take_over(struct conn *c);
+/* What the client has sent and nobody has taken yet. */
+struct evbuffer *conn_input(const struct conn *c);
 /* End the exchange, if one is open: with this ending, unless its app has ended it already. */
 void conn_end_exchange(struct conn *c, enum ending ending);
 /* Cut the connection and free it, with an on_close() before. Not from inside a callback. */

@@ -160,7 +160,7 @@ static bool skip_blank_lines(struct conn *c, struct evbuffer *in)
 static bool take_bytes(struct conn *c)
 {
 	const struct conf *conf = c->http->conf;
-	struct evbuffer *in = bufferevent_get_input(c->bev);
+	struct evbuffer *in = conn_input(c);
 	const char *bytes;
 	size_t len, line;
 
@@ -196,6 +196,6 @@ bool guard_step(struct conn *c)
 {
 	if (c->phase == CONN_HEAD)
 		return take_bytes(c);
-	return c->head.chunked ? take_chunks(c, bufferevent_get_input(c->bev))
-			       : take_plain(c, bufferevent_get_input(c->bev));
+	return c->head.chunked ? take_chunks(c, conn_input(c))
+			       : take_plain(c, conn_input(c));
 }

@@ -12,14 +12,13 @@
 #include "base/base.h"
 #include "worker/http/conn.h"
 #include "base/bug.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
+#include "worker/http/fields.h"
 #include "worker/http/ws_handshake.h"
 
 #include <event2/buffer.h>
-#include <time.h>
 
 /* Longest path that libevhtp is shown: its buffer has 8192 bytes. */
 #define SHOWN_PATH_MAX 4096
@@ -68,40 +67,13 @@ static const char *reason_of(int status)
 	return "";
 }
 
-/* "Mon, 23 Nov 2026 11:20:24 GMT", made once a second. */
-static const char *http_date(void)
+static void add_fields(struct buf *out, const struct exchange_header *h, unsigned n)
 {
-	static char text[40];
-	static time_t of;
-	time_t now = (time_t)clock_wall_s();
-	struct tm tm;
-
-	if (now != of) {
-		of = now;
-		strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	for (unsigned i = 0; i < n; i++) {
+		buf_addf(out, "%s: ", h[i].name);
+		fields_add_value(out, h[i].value);
+		buf_adds(out, "\r\n");
 	}
-	return text;
-}
-
-/* Nothing in a value may end its line: what comes from elsewhere could forge fields. */
-static void add_field(struct buf *out, const char *name, const char *value)
-{
-	size_t from;
-
-	buf_addf(out, "%s: ", name);
-	from = out->len;
-	buf_adds(out, value);
-	for (char *p = out->data + from; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = ' ';
-	buf_adds(out, "\r\n");
-}
-
-static void add_cors(struct buf *out, const char *origin)
-{
-	add_field(out, "Access-Control-Allow-Origin", origin);
-	buf_adds(out, "Access-Control-Expose-Headers: x-request-id, retry-after, x-headgate-limit\r\n"
-		      "Vary: Origin\r\n");
 }
 
 static bool has_no_body(const struct conn *c, int status)
@@ -114,14 +86,11 @@ static bool has_no_body(const struct conn *c, int status)
 static void add_head(struct conn *c, struct buf *out, int status, const struct exchange_header *h,
 	unsigned n)
 {
-	buf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_of(status), http_date());
-	for (unsigned i = 0; i < n; i++)
-		add_field(out, h[i].name, h[i].value);
-	if (c->x_open) {
-		add_field(out, "X-Request-Id", c->x.id);
-		if (c->x.cors_origin)
-			add_cors(out, c->x.cors_origin);
-	}
+	struct exchange_header common[FIELDS_COMMON_MAX];
+
+	buf_addf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
+	add_fields(out, h, n);
+	add_fields(out, common, fields_common(c->x_open ? &c->x : NULL, common));
 	c->last |= c->http->draining;
 	if (status == 426)
 		buf_adds(out, c->last ? "Connection: upgrade, close\r\n" : "Connection: upgrade\r\n");

@@ -165,7 +165,7 @@ static ssize_t take_bytes(wslay_event_context_ptr context, uint8_t *to, size_t l
 
 	if (len > c->ws->frame_left)
 		len = (size_t)c->ws->frame_left;
-	n = len ? evbuffer_remove(bufferevent_get_input(c->bev), to, len) : 0;
+	n = len ? evbuffer_remove(conn_input(c), to, len) : 0;
 	if (n <= 0) {
 		wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
 		return -1;
@@ -247,7 +247,7 @@ static enum ending next_frame(struct conn *c)
 {
 	struct ws *ws = c->ws;
 	unsigned char h[10];
-	ssize_t have = evbuffer_copyout(bufferevent_get_input(c->bev), h, sizeof(h));
+	ssize_t have = evbuffer_copyout(conn_input(c), h, sizeof(h));
 	unsigned size;
 	uint64_t len;
 
