@@ -242,6 +242,120 @@ def a_key():
 
 
 @test
+def several_keys_of_which_some_fail():
+    keys = ("--key", "good", "--key", "revoked,401", "--key", "broke,429,code=insufficient_quota",
+            "--key", "busy,429,retry_after=1,times=2")
+    with tempfile.TemporaryDirectory() as folder, \
+            running(*FAST, *keys, "--fault", "500@9-", "--events", folder + "/events") as sim:
+        def ask(key, text="hello"):
+            return sim.chat(text, headers={"Authorization": "Bearer " + key})
+
+        same([ask(k)[0].status for k in ("good", "revoked", "busy", "busy", "busy")], [200, 401, 429, 429, 200])
+        response, body = ask("broke", "a directive does not help: [[sim:tokens=1]]")
+        same((response.status, json.loads(body)["error"]["code"]), (429, "insufficient_quota"))
+        same([ask(k)[0].status for k in ("unknown", "good")], [401, 200])
+        same([ask(k)[0].status for k in ("good", "revoked")], [500, 401])
+        seen = [json.loads(line)["key"] for line in open(folder + "/events") if '"request"' in line]
+        same(seen, ["good", "revoked", "busy", "busy", "busy", "broke", "", "good", "good", "revoked"])
+
+
+def limits_of(response, what):
+    return tuple(response.getheader(f"x-ratelimit-{x}-{what}") for x in ("limit", "remaining", "reset"))
+
+
+@test
+def requests_per_minute():
+    with running(*FAST, "--key", "a", "--key", "b", "--requests-per-minute", 2) as sim:
+        def ask(key):
+            return sim.chat(headers={"Authorization": "Bearer " + key})
+
+        limit, remaining, reset = limits_of(ask("a")[0], "requests")
+        same((limit, remaining), ("2", "1"))
+        assert reset == "1m0s" or re.fullmatch(r"59(\.\d+)?s", reset), reset
+        same(limits_of(ask("a")[0], "requests")[1], "0")
+        response, body = ask("a")
+        same((response.status, json.loads(body)["error"]["type"]), (429, "requests"))
+        assert 55 <= int(response.getheader("retry-after")) <= 60
+        assert 55000 <= int(response.getheader("retry-after-ms")) <= 60000
+        same(limits_of(response, "requests")[1], "0")
+        same(limits_of(response, "tokens"), (None, None, None))
+        same(ask("b")[0].status, 200)
+    with running(*FAST, "--requests-per-minute", 3, "--minute-ms", 300) as sim:
+        let_in, end = [], time.monotonic() + 1.5
+        while time.monotonic() < end:
+            asked = time.monotonic()
+            response, _ = sim.chat()
+            if response.status == 200:
+                let_in.append((asked, time.monotonic()))
+            else:
+                time.sleep(int(response.getheader("retry-after-ms")) / 1000)
+        assert 12 <= len(let_in) <= 18, let_in
+        spans = [later[1] - earlier[0] for earlier, later in zip(let_in, let_in[3:])]
+        assert min(spans) >= 0.3, spans
+
+
+@test
+def tokens_per_minute():
+    with running(*FAST, "--tokens-per-minute", 100) as sim:
+        # A prompt of 4 + 20 / 4 tokens.
+        prompt = "x" * (20 - len("[[sim:tokens=30]]")) + "[[sim:tokens=30]]"
+        response, body = sim.chat(prompt)
+        same(json.loads(body)["usage"]["total_tokens"], 39)
+        same(limits_of(response, "tokens")[:2], ("100", "61"))
+        same(limits_of(sim.chat(prompt)[0], "tokens")[1], "22")
+        response, body = sim.chat(prompt)
+        same((response.status, json.loads(body)["error"]["type"]), (429, "tokens"))
+        assert int(response.getheader("retry-after")) <= 60
+        response, body = sim.chat("[[sim:tokens=1000]]")
+        same((response.status, response.getheader("retry-after")), (429, None))
+        assert "too large" in json.loads(body)["error"]["message"]
+        same(sim.chat("[[sim:tokens=14]]")[0].status, 200)
+        same(limits_of(sim.chat()[0], "requests"), (None, None, None))
+
+
+@test
+def an_outage():
+    with running(*FAST) as sim:
+        def order(how, **more):
+            return sim.call("POST", "/sim/outage", json.dumps({"how": how, **more}))[0].status
+
+        same((order("503,retry_after=7"), sim.stats()["outage"]), (200, 1))
+        response, _ = sim.chat("whatever it says: [[sim:tokens=1]]")
+        same((response.status, response.getheader("retry-after")), (503, "7"))
+        same((order("none"), sim.chat()[0].status, sim.stats()["outage"]), (200, 200, 0))
+        same([order(how) for how in ("nonsense", "", None)], [400, 400, 400])
+
+        # Down: what is open is reset, nobody else comes in, and it ends by itself.
+        held, spectator = sim.raw("[[sim:stall_mid,n=1]]"), sim.connect()
+        read_until(held, b'"t0 "')
+        spectator.request("POST", "/sim/outage", json.dumps({"how": "refuse", "ms": 300}))
+        same(spectator.getresponse().read(), b"{}\n")
+        same(read_all(held)[1], "rst")
+        try:
+            sim.chat()
+            assert False, "somebody listened"
+        except ConnectionRefusedError:
+            pass
+        spectator.request("GET", "/sim/stats")
+        stats = json.loads(spectator.getresponse().read())
+        same((stats["outage"], stats["connections_open"], stats["in_flight"]), (1, 0, 0))
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                same(sim.chat()[0].status, 200)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        same(sim.stats()["outage"], 0)
+        for how in ("refuse", "refuse", "none"):
+            spectator.request("POST", "/sim/outage", json.dumps({"how": how}))
+            same(spectator.getresponse().read(), b"{}\n")
+        same(sim.chat()[0].status, 200)
+        order("refuse")
+
+
+@test
 def statuses_and_their_headers():
     with running(*FAST) as sim:
         statuses = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
@@ -500,7 +614,7 @@ def tokens_come_one_by_one():
 def mistakes_on_the_command_line_get_advice():
     for args, word in ((["--rate", "fast"], "number"), (["--fault", "explode"], "--help"),
                        (["--fault", "429,retry_after=soon"], "number"), (["--listen", "8900"], "HOST:PORT"),
-                       (["--text", "poem"], "echo"), (["--fault", "500@9-3"], "@3-5"), (["extra"], "--help")):
+                       (["--text", "poem"], "echo"), (["--key", "k,explode"], "--help"), (["--key", ""], "KEY"), (["--fault", "500@9-3"], "@3-5"), (["extra"], "--help")):
         done = subprocess.run([LLMSIM, *args], capture_output=True, text=True)
         same((args, done.returncode, done.stdout), (args, 2, ""))
         assert done.stderr.startswith("llmsim: ") and word in done.stderr, done.stderr

@@ -165,6 +165,10 @@ class Sim(Process):
 	def reset(self):
 		request(self.port, 'POST', '/sim/reset')
 
+	def outage(self, how, seconds=0):
+		"""From now on, for that long (0: until the next order): refuse, a fault, or none. See llmsim(1)."""
+		request(self.port, 'POST', '/sim/outage', {'how': how, 'ms': int(seconds * 1000)})
+
 	def events(self, kind=None):
 		with open(self.events_path) as file:
 			rows = [json.loads(line) for line in file if line.endswith('\n')]

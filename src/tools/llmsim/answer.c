@@ -4,6 +4,7 @@
 #include "tools/llmsim/answer.h"
 #include "base/clock.h"
 #include "tools/llmsim/events.h"
+#include "tools/llmsim/outage.h"
 #include "tools/llmsim/reply.h"
 #include "tools/llmsim/sim.h"
 
@@ -16,14 +17,20 @@
 struct answer *answer_new(struct http_request *req, enum answer_kind kind)
 {
 	struct answer *a = xcalloc(1, sizeof(*a));
-	struct fault *f;
+	struct options *o = &sim.options;
+	struct fault *f = outage_fault();
 
 	a->req = req;
 	a->kind = kind;
 	a->serial = ++sim.serial;
-	a->random = (uint64_t)sim.options.seed * UINT64_C(0x9e3779b97f4a7c15) + a->serial;
+	a->random = (uint64_t)o->seed * UINT64_C(0x9e3779b97f4a7c15) + a->serial;
 	fault_init(&a->plan);
-	f = fault_pick(sim.options.faults, sim.options.fault_count, a->serial, &sim.random);
+	a->account = account_find(o->accounts, o->account_count, req->head.authorization);
+	if (!f && a->account)
+		f = fault_pick(&a->account->fault, a->account->fault_count, a->serial, &sim.random);
+	a->firm = f;
+	if (!f)
+		f = fault_pick(o->faults, o->fault_count, a->serial, &sim.random);
 	if (f)
 		a->plan = *f;
 	sim.requests++;
@@ -40,6 +47,12 @@ void answer_fired(struct answer *a)
 {
 	a->fired = true;
 	a->ended_by_fault = true;
+}
+
+void answer_headers(const struct answer *a, struct buf *out)
+{
+	if (a->account)
+		account_headers(a->account, &sim.options.limits, clock_us(), out);
 }
 
 double answer_gap_us(struct answer *a)
@@ -152,7 +165,7 @@ static void whole_send(void *arg)
 {
 	struct answer *a = arg;
 	const char *type = a->plan.id == FAULT_WRONG_TYPE ? "text/plain" : REPLY_JSON;
-	struct buf out = BUF_INIT;
+	struct buf out = BUF_INIT, extra = BUF_INIT;
 	struct http_request *req = a->req;
 	enum fault_id fault = a->plan.id;
 	size_t part, length;
@@ -167,8 +180,12 @@ static void whole_send(void *arg)
 	if (fault == FAULT_HALF_JSON && a->plan.ended != 0)
 		length = part;
 	head_event(a, 200);
-	reply_head(req, 200, type, (int64_t)length, NULL);
+	answer_headers(a, &extra);
+	reply_head(req, 200, type, (int64_t)length, extra.data);
 	http_send(req, out.data, part);
+	if (part == length)
+		a->sent = a->text.tokens;
+	buf_release(&extra);
 	buf_release(&out);
 	if (fault == FAULT_RESET_MID)
 		http_reset(req);
@@ -223,6 +240,7 @@ static void status_reply(struct answer *a)
 
 	answer_fired(a);
 	status_headers(f, &extra);
+	answer_headers(a, &extra);
 	head_event(a, f->status);
 	reply_error(a->req, f->status, type, code, NULL, extra.data, row->message);
 	buf_release(&extra);
@@ -315,9 +333,12 @@ void answer_drained(struct answer *a)
 
 static void done_event(const struct answer *a, enum http_end how)
 {
-	static const char *const texts[] = {"complete", "refused", "client_gone", "stopped"};
-	bool faulted = *a->refused || a->ended_by_fault;
-	const char *fault = *a->refused ? a->refused : a->plan.name;
+	static const char *const texts[] = {
+		"complete", "refused", "outage", "client_gone", "stopped"};
+	bool faulted = *a->refused || a->ended_by_fault || how == HTTP_OUTAGE;
+	const char *fault = how == HTTP_OUTAGE ? texts[how]
+			    : *a->refused      ? a->refused
+					       : a->plan.name;
 
 	if (how == HTTP_GONE || how == HTTP_STOPPED)
 		faulted = false;
@@ -332,7 +353,7 @@ void answer_finished(struct answer *a, enum http_end how)
 	sim.in_flight--;
 	if (how == HTTP_GONE)
 		sim.client_gone++;
-	else if (how == HTTP_CUT || *a->refused || a->ended_by_fault)
+	else if (how == HTTP_CUT || how == HTTP_OUTAGE || *a->refused || a->ended_by_fault)
 		sim.faulted++;
 	else if (how == HTTP_COMPLETE)
 		sim.completed++;

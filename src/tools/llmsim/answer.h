@@ -14,6 +14,8 @@
 
 enum answer_kind { ANSWER_CHAT, ANSWER_COMPLETION, ANSWER_EMBEDDING };
 
+struct account;
+
 struct answer {
 	struct http_request *req;
 	uint64_t serial;
@@ -21,7 +23,9 @@ struct answer {
 	struct fault plan;
 	bool fired; /* the fault has happened (once is enough) */
 	bool ended_by_fault;
-	char refused[16]; /* why it was refused without a fault: "key", ... */
+	bool firm; /* a directive cannot change the plan: an outage, or the key's fault */
+	struct account *account; /* whose it is; NULL: nobody's */
+	char refused[24]; /* why it was refused without a fault: "key", ... */
 
 	char id[48];
 	char *model; /* as the inside of a JSON string */
@@ -59,6 +63,8 @@ bool answer_ask(struct answer *a);
 
 /* answer.c: note the fault, for the event `done`. */
 void answer_fired(struct answer *a);
+/* Append further lines of its head. */
+void answer_headers(const struct answer *a, struct buf *out);
 /* The time between two tokens, jitter included. */
 double answer_gap_us(struct answer *a);
 const char *answer_finish_reason(const struct answer *a);

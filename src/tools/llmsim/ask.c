@@ -102,7 +102,8 @@ static void request_event(const struct answer *a, const struct ask *ask)
 {
 	const struct http_request *req = a->req;
 	size_t shown = 0;
-	char *prompt, *path;
+	const char *whose = a->account && a->account->key ? a->account->key : "";
+	char *prompt, *path, *key;
 
 	if (!events_wanted())
 		return;
@@ -111,38 +112,76 @@ static void request_event(const struct answer *a, const struct ask *ask)
 			break;
 	prompt = escaped(ask->last.data, shown);
 	path = escaped(req->head.path, strlen(req->head.path));
+	key = escaped(whose, strlen(whose));
 	events_write("request",
 	        "\"conn\":%" PRIu64 ",\"req\":%" PRIu64 ",\"method\":\"%s\",\"path\":\"%s\","
 	        "\"model\":\"%s\",\"stream\":%s,\"in_flight\":%" PRIu64 ",\"body_bytes\":%zu,"
-	        "\"prompt\":\"%s\"",
+	        "\"prompt\":\"%s\",\"prompt_tokens\":%" PRIu64 ",\"key\":\"%s\"",
 	        req->conn, a->serial, req->head.method, path, a->model,
-	        a->stream ? "true" : "false", sim.in_flight, req->body.len, prompt);
+	        a->stream ? "true" : "false", sim.in_flight, req->body.len, prompt,
+	        a->prompt_tokens, key);
+	free(key);
 	free(prompt);
 	free(path);
 }
 
-static bool refuse(struct answer *a, const char *how, int status, const char *code,
-        const char *param, const char *message)
+/* Releases `extra`. */
+static bool refuse_as(struct answer *a, const char *how, int status, const char *type,
+	const char *param, struct buf *extra, const char *message)
 {
 	const struct fault_status *row = fault_status(status);
 
 	snprintf(a->refused, sizeof(a->refused), "%s", how);
 	events_write("head", "\"req\":%" PRIu64 ",\"status\":%d", a->serial, status);
-	reply_error(a->req, status, row->type, code ? code : row->code, param, NULL,
-	        message ? message : row->message);
+	answer_headers(a, extra);
+	reply_error(a->req, status, type ? type : row->type, row->code, param, extra->data,
+		message ? message : row->message);
+	buf_release(extra);
 	return false;
+}
+
+static bool refuse(struct answer *a, const char *how, int status, const char *param,
+	const char *message)
+{
+	struct buf extra = BUF_INIT;
+
+	return refuse_as(a, how, status, NULL, param, &extra, message);
+}
+
+static bool within_limits(struct answer *a)
+{
+	static const char *const types[] = {"", "requests", "tokens"};
+	static const char *const hows[] = {"", "requests_per_minute", "tokens_per_minute"};
+	uint64_t tokens = a->prompt_tokens + a->text.tokens, wait_us;
+	enum account_verdict verdict =
+		account_take(a->account, &sim.options.limits, clock_us(), tokens, &wait_us);
+	struct buf extra = BUF_INIT;
+	char message[160];
+
+	if (verdict == ACCOUNT_OK)
+		return true;
+	if (wait_us) {
+		uint64_t ms = (wait_us + 999) / 1000;
+
+		buf_addf(&extra, "retry-after: %" PRIu64 "\r\nretry-after-ms: %" PRIu64 "\r\n",
+			(ms + 999) / 1000, ms);
+		snprintf(message, sizeof(message),
+			"Rate limit reached on %s per min. Please try again in %" PRIu64 "ms.",
+			types[verdict], ms);
+	} else {
+		snprintf(message, sizeof(message),
+			"Request too large: %" PRIu64 " tokens are more than the limit per min.",
+			tokens);
+	}
+	return refuse_as(a, hows[verdict], 429, types[verdict], NULL, &extra, message);
 }
 
 static bool let_in(struct answer *a)
 {
-	static const char bearer[] = "Bearer ";
-	const char *given = a->req->head.authorization;
-
-	if (sim.options.key && (!given || strncmp(given, bearer, sizeof(bearer) - 1) ||
-	                               strcmp(given + sizeof(bearer) - 1, sim.options.key)))
-		return refuse(a, "key", 401, NULL, NULL, NULL);
+	if (!a->account)
+		return refuse(a, "key", 401, NULL, NULL);
 	if (sim.options.max_concurrent && sim.in_flight > (uint64_t)sim.options.max_concurrent)
-		return refuse(a, "max_concurrent", 429, NULL, NULL, NULL);
+		return refuse(a, "max_concurrent", 429, NULL, NULL);
 	return true;
 }
 
@@ -156,15 +195,15 @@ static bool well_formed(struct answer *a, struct ask *ask)
 		snprintf(message, sizeof(message),
 		        "We could not parse the JSON body of your request: %s (byte %d).",
 		        ask->error.text, ask->error.position);
-		return refuse(a, "bad_request", 400, NULL, NULL, message);
+		return refuse(a, "bad_request", 400, NULL, message);
 	}
 	if (!json_is_string(json_object_get(ask->body, "model")))
-		return refuse(a, "bad_request", 400, NULL, "model",
+		return refuse(a, "bad_request", 400, "model",
 		        "You must provide a model parameter.");
 	if (!json_array_size(what) && (a->kind == ANSWER_CHAT || !json_is_string(what))) {
 		snprintf(message, sizeof(message),
 		        "'%s' is missing, empty or of the wrong type.", keys[a->kind]);
-		return refuse(a, "bad_request", 400, NULL, keys[a->kind], message);
+		return refuse(a, "bad_request", 400, keys[a->kind], message);
 	}
 	return true;
 }
@@ -173,14 +212,15 @@ static bool well_formed(struct answer *a, struct ask *ask)
 static bool read_directive(struct answer *a, struct ask *ask)
 {
 	struct buf why = BUF_INIT;
+	struct fault ignored;
 	size_t start, end;
 	bool good = true;
 
-	if (!fault_directive(&a->plan, ask->last.data, &a->random, &why, &start, &end))
+	if (!fault_directive(a->firm ? &ignored : &a->plan, ask->last.data, &a->random, &why, &start, &end))
 		return true;
 	if (why.len) {
 		buf_adds(&why, " (in the [[sim:...]] directive)");
-		good = refuse(a, "bad_request", 400, NULL, NULL, why.data);
+		good = refuse(a, "bad_request", 400, NULL, why.data);
 	} else if (ask->user_is_last || a->kind != ANSWER_CHAT) {
 		memmove(ask->user.data + start, ask->user.data + end, ask->user.len - end + 1);
 		ask->user.len -= end - start;
@@ -306,6 +346,9 @@ bool answer_ask(struct answer *a)
 	good = let_in(a) && well_formed(a, &ask) && read_directive(a, &ask);
 	if (good) {
 		plan_text(a, &ask);
+		good = within_limits(a);
+	}
+	if (good) {
 		plan_pace(a);
 		buf_release(&a->req->body);
 	}

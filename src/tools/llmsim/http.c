@@ -10,6 +10,7 @@
 #include "base/defer.h"
 #include "base/fd.h"
 #include "tools/llmsim/events.h"
+#include "tools/llmsim/listen.h"
 #include "tools/llmsim/wheel.h"
 
 #include <event2/event.h>
@@ -237,15 +238,18 @@ void http_cut(struct http_request *req)
 	conn_end(req, CONN_CUTTING);
 }
 
-void http_reset(struct http_request *req)
+static void conn_reset(struct http_conn *c, enum http_end how)
 {
-	struct http_conn *c = container_of(req, struct http_conn, req);
 	struct linger linger = {.l_onoff = 1};
 
-	if (req->failed)
-		return;
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	conn_close(c, HTTP_CUT);
+	conn_close(c, how);
+}
+
+void http_reset(struct http_request *req)
+{
+	if (!req->failed)
+		conn_reset(container_of(req, struct http_conn, req), HTTP_CUT);
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -485,6 +489,35 @@ static void server_acceptable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static void server_listen(struct http_server *s)
+{
+	event_assign(&s->acceptable, s->base, s->fd, EV_READ | EV_PERSIST, server_acceptable, s);
+	event_add(&s->acceptable, NULL);
+}
+
+void http_server_down(struct http_server *server)
+{
+	struct http_conn *c, *next;
+
+	wheel_disarm(&server->accept_again);
+	event_del(&server->acceptable);
+	server->fd = listen_hold(server->fd);
+	BUG_ON(server->fd < 0);
+	for (c = LIST_FIRST(&server->conns); c; c = next) {
+		next = LIST_NEXT(c, entry);
+		if (!c->uncounted)
+			conn_reset(c, HTTP_OUTAGE);
+	}
+}
+
+void http_server_up(struct http_server *server)
+{
+	int err = listen_again(server->fd);
+
+	BUG_ON(err);
+	server_listen(server);
+}
+
 struct http_server *http_server_new(struct event_base *base, struct wheel *wheel, int fd,
         const struct http_handler *handler)
 {
@@ -495,8 +528,7 @@ struct http_server *http_server_new(struct event_base *base, struct wheel *wheel
 	s->handler = handler;
 	s->fd = fd;
 	LIST_INIT(&s->conns);
-	event_assign(&s->acceptable, base, fd, EV_READ | EV_PERSIST, server_acceptable, s);
-	event_add(&s->acceptable, NULL);
+	server_listen(s);
 	return s;
 }
 

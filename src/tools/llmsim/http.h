@@ -20,6 +20,7 @@ struct wheel;
 enum http_end {
 	HTTP_COMPLETE, /* all bytes have been handed to the kernel */
 	HTTP_CUT,      /* closed or reset on order */
+	HTTP_OUTAGE,   /* reset, for the server went down on order */
 	HTTP_GONE,     /* the client closed or broke the connection */
 	HTTP_STOPPED,  /* the server was freed */
 };
@@ -59,6 +60,9 @@ struct http_counts {
 struct http_server *http_server_new(struct event_base *base, struct wheel *wheel, int fd,
         const struct http_handler *handler);
 struct http_counts *http_counts(struct http_server *server);
+/* Listen no more, and reset all connections but the spectators'. */
+void http_server_down(struct http_server *server);
+void http_server_up(struct http_server *server);
 /* Closes everything. */
 void http_server_free(struct http_server *server);
 

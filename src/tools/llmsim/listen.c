@@ -9,11 +9,24 @@
 
 #define BACKLOG 65535 /* the kernel cuts it to net.core.somaxconn */
 
+/* Bound to this address; -1 with errno. */
+static int bound(const struct sockaddr *address, socklen_t len)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int yes = 1;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (bind(fd, address, len))
+		fd_close(&fd);
+	return fd;
+}
+
 int listen_open(const char *host, const char *port, const char **why_r)
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *info;
-	int yes = 1;
 	int err = getaddrinfo(*host ? host : NULL, port, &hints, &info);
 	int fd;
 
@@ -21,15 +34,29 @@ int listen_open(const char *host, const char *port, const char **why_r)
 		*why_r = gai_strerror(err);
 		return -1;
 	}
-	fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if (fd < 0 || bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG)) {
+	fd = bound(info->ai_addr, info->ai_addrlen);
+	if (fd < 0 || listen_again(fd)) {
 		*why_r = strerror(errno);
 		fd_close(&fd);
 	}
 	freeaddrinfo(info);
 	return fd;
+}
+
+int listen_hold(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &len))
+		return -1;
+	close(fd);
+	return bound((struct sockaddr *)&address, len);
+}
+
+int listen_again(int fd)
+{
+	return listen(fd, BACKLOG);
 }
 
 void listen_address(int fd, char *out, size_t size)

@@ -15,6 +15,7 @@ enum option_type {
 	OPTION_STRING,
 	OPTION_LISTEN,
 	OPTION_MODE,
+	OPTION_KEY,
 	OPTION_FAULT
 };
 
@@ -97,6 +98,15 @@ static void set_fault(struct options *o, unsigned row, const char *value)
 		complain(row, value, why.data);
 }
 
+static void set_key(struct options *o, unsigned row, const char *value)
+{
+	struct buf why = BUF_INIT;
+
+	o->accounts = xrealloc(o->accounts, (o->account_count + 1) * sizeof(*o->accounts));
+	if (!account_parse(&o->accounts[o->account_count++], value, &why))
+		complain(row, value, why.data);
+}
+
 static void set(struct options *o, unsigned row, const char *value)
 {
 	void *field = (char *)o + rows[row].offset;
@@ -118,6 +128,9 @@ static void set(struct options *o, unsigned row, const char *value)
 			complain(row, value, "give prose, tokens or echo");
 		*(int64_t *)field = mode;
 		break;
+	case OPTION_KEY:
+		set_key(o, row, value);
+		break;
 	case OPTION_FAULT:
 		set_fault(o, row, value);
 		break;
@@ -136,6 +149,7 @@ void options_parse(struct options *o, int argc, char **argv)
 	        .rate = 50,
 	        .seed = 1,
 	        .text = TEXT_PROSE,
+	        .limits = {.minute_ms = 60000},
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		longs[i] = (struct option){
@@ -153,6 +167,10 @@ void options_parse(struct options *o, int argc, char **argv)
 		}
 		set(o, (unsigned)(got - FIRST_OPTION), optarg);
 	}
+	if (!o->account_count) {
+		o->accounts = xcalloc(1, sizeof(*o->accounts)); /* everybody's */
+		o->account_count = 1;
+	}
 	if (optind < argc) {
 		fprintf(stderr, "llmsim: '%s': options only, please; try 'llmsim --help'\n",
 		        argv[optind]);
@@ -165,4 +183,7 @@ void options_release(struct options *o)
 	free(o->host);
 	free(o->port);
 	free(o->faults);
+	for (size_t i = 0; i < o->account_count; i++)
+		account_release(&o->accounts[i]);
+	free(o->accounts);
 }

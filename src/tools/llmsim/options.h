@@ -4,6 +4,7 @@
 #define TOOLS_LLMSIM_OPTIONS_H
 
 #include "base/base.h"
+#include "tools/llmsim/account.h"
 #include "tools/llmsim/faults.h"
 
 struct options {
@@ -16,7 +17,9 @@ struct options {
 	int64_t seed;
 	int64_t text; /* enum text_mode */
 	int64_t max_concurrent;
-	const char *key;      /* NULL: none asked for */
+	struct account_limits limits;
+	struct account *accounts; /* owned; at least one */
+	size_t account_count;
 	const char *events;   /* NULL: none written */
 	struct fault *faults; /* owned */
 	size_t fault_count;

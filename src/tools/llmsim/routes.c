@@ -4,6 +4,7 @@
 #include "tools/llmsim/routes.h"
 #include "base/clock.h"
 #include "tools/llmsim/answer.h"
+#include "tools/llmsim/outage.h"
 #include "tools/llmsim/reply.h"
 #include "tools/llmsim/sim.h"
 
@@ -41,6 +42,7 @@ static void stats(struct http_request *req)
 	        {"client_gone", sim.client_gone},
 	        {"faulted", sim.faulted},
 	        {"refused", n->refused},
+	        {"outage", outage_now()},
 	        {"connections_open", n->open},
 	        {"max_connections_open", n->max_open},
 	        {"idle_connections", n->idle},
@@ -80,6 +82,7 @@ static const struct {
         {"GET", "/v1/models", models},
         {"GET", "/sim/stats", stats},
         {"POST", "/sim/reset", reset},
+        {"POST", "/sim/outage", outage_order},
 };
 
 static void routes_head(struct http_request *req)

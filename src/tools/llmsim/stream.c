@@ -352,9 +352,14 @@ void stream_start(struct answer *a)
 {
 	const char *type = a->plan.id == FAULT_WRONG_TYPE ? "text/plain" : "text/event-stream";
 
+	struct buf extra = BUF_INIT;
+
 	make_surroundings(a);
 	events_write("head", "\"req\":%" PRIu64 ",\"status\":200", a->serial);
-	reply_head(a->req, 200, type, REPLY_CHUNKED, "cache-control: no-cache\r\n");
+	buf_adds(&extra, "cache-control: no-cache\r\n");
+	answer_headers(a, &extra);
+	reply_head(a->req, 200, type, REPLY_CHUNKED, extra.data);
+	buf_release(&extra);
 	if (a->plan.id == FAULT_RESET_AFTER_HEADERS) {
 		answer_fired(a);
 		http_reset(a->req);
