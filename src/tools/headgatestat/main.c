@@ -19,6 +19,7 @@ struct options {
 static void print_usage(FILE *to)
 {
 	fputs("usage: headgatestat [-a] [-j | -w | --check] [-r DIR | -f FILE]\n"
+	      "       headgatestat --doc | -V | -h\n"
 	      "  -r, --run-dir=DIR  the run directory of the headgate to look at\n"
 	      "                     ($HEADGATE_RUN_DIR, or " HEADGATE_RUNSTATEDIR "/headgate)\n"
 	      "  -f, --file=FILE    its segment, if that is elsewhere than DIR/segment\n"
@@ -26,9 +27,19 @@ static void print_usage(FILE *to)
 	      "  -j, --json         everything as one JSON object\n"
 	      "  -w, --watch        once a second, until it is interrupted\n"
 	      "      --check        do the books balance? exit status 0: yes, 1: no\n"
+	      "      --doc          every statistic and what it means, as text for the manual\n"
 	      "  -h, --help         this text\n"
 	      "  -V, --version      the version\n"
 	      "Exit status 2: the segment cannot be read.\n", to);
+}
+
+/* Standard output to a full disk is a failure, too. */
+static bool flush(void)
+{
+	if (fflush(stdout) == 0)
+		return true;
+	fprintf(stderr, "headgatestat: cannot write: %s\n", strerror(errno));
+	return false;
 }
 
 static void set_path(struct options *o, char *path)
@@ -41,7 +52,8 @@ static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option known[] = { { "run-dir", 1, NULL, 'r' }, { "file", 1, NULL, 'f' },
 		{ "all", 0, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "watch", 0, NULL, 'w' },
-		{ "check", 0, NULL, 'c' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 } };
+		{ "check", 0, NULL, 'c' },
+		{ "doc", 0, NULL, 'd' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 } };
 	const char *dir = getenv("HEADGATE_RUN_DIR");
 	int option;
 
@@ -66,6 +78,9 @@ static void parse(struct options *o, int argc, char **argv)
 		case 'c':
 			o->mode = MODE_CHECK;
 			break;
+		case 'd':
+			stat_doc();
+			exit(flush() ? 0 : 1);
 		case 'h':
 			print_usage(stdout);
 			exit(0);
@@ -105,11 +120,7 @@ static int look(const struct options *o)
 		stat_table(shm, o->all);
 	}
 	shm_close(shm, false);
-	if (fflush(stdout) == EOF) {
-		fprintf(stderr, "headgatestat: cannot write: %s\n", strerror(errno));
-		return 1;
-	}
-	return good ? 0 : 1;
+	return flush() && good ? 0 : 1;
 }
 
 int main(int argc, char **argv)

@@ -15,6 +15,9 @@ void stat_json(const struct shm *shm, const char *path);
 /* Do the books balance? One line to stdout; true if they do. */
 bool stat_check(const struct shm *shm);
 
+/* All statistics as mdoc for headgate-stats(7), to stdout. */
+void stat_doc(void);
+
 /* "ready", ... */
 const char *stat_slot_state(enum slot_state state);
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* doc.c - headgatestat --doc: every statistic as text for headgate-stats(7). */
+#include "base/base.h"
+#include "tools/headgatestat/stat.h"
+
+#include "shm/readings.h"
+#include "shm/stats.h"
+
+static void print_row(const struct stat_facts *facts)
+{
+	static const char *const types[] = { [STAT_COUNTER] = "counter", [STAT_GAUGE] = "gauge",
+		[STAT_HISTOGRAM] = "histogram" };
+
+	printf(".It Cm %s Pq %s\n", facts->name, types[facts->type]);
+	for (const char *c = facts->help; *c; c++)
+		fputs(*c == '\\' ? "\\e" : *c == '"' ? "\\(dq" : (char[]){ *c, 0 }, stdout);
+	putchar('\n');
+}
+
+static void begin(const char *heading)
+{
+	printf(".Ss %s\n.Bl -tag -width Ds\n", heading);
+}
+
+static void print_rows(const struct stat_facts *facts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		print_row(&facts[i]);
+}
+
+void stat_doc(void)
+{
+	begin("The house");
+	print_rows(house_facts, HOUSE_COUNT);
+	print_rows(stat_facts, STAT_ENDING_FIRST);
+	puts(".El");
+	begin("By reason Pq label Cm reason");
+	print_row(&rejection_facts);
+	puts(".El");
+	begin("By ending Pq label Cm ending");
+	print_row(&endings_facts);
+	puts(".El");
+	begin("By provider Pq label Cm provider");
+	print_rows(provider_facts, PROVIDER_COUNT);
+	print_rows(pstat_facts, PSTAT_COUNT);
+	puts(".El");
+	begin("By worker slot Pq label Cm worker");
+	print_rows(worker_facts, WORKER_COUNT);
+	puts(".El");
+}

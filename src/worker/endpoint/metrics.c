@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * metrics.c - GET /metrics: all of stats.def, endings.def and readings.def in Prometheus' text
+ * format (0.0.4). Reads the segment only and takes no place, so it answers when everything is full.
+ *
+ * All samples of a name stand together below its HELP and TYPE, as the format wants it.
+ */
+#include "base/base.h"
+#include "worker/endpoint/apps.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "shm/readings.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+
+#define EXPECTED_BYTES 65536 /* one allocation, where there are few providers */
+/* Of the buckets that the segment has, a step of sqrt(2), every second is told: steps of 2. */
+#define BUCKET_STEP 2
+
+static void add_family(struct buf *out, const struct stat_facts *facts)
+{
+	static const char *const types[] = { [STAT_COUNTER] = "counter", [STAT_GAUGE] = "gauge",
+		[STAT_HISTOGRAM] = "histogram" };
+
+	buf_addf(out, "# HELP %s ", facts->name);
+	for (const char *c = facts->help; *c; c++)
+		buf_adds(out, *c == '\\' ? "\\\\" : (char[]){ *c, 0 });
+	buf_addf(out, "\n# TYPE %s %s\n", facts->name, types[facts->type]);
+}
+
+/* name{label="text"} (label NULL: bare), ready for the value. */
+static void add_name(struct buf *out, const char *name, const char *suffix, const char *label,
+	const char *text)
+{
+	buf_addf(out, "%s%s", name, suffix);
+	if (!label) {
+		buf_adds(out, " ");
+		return;
+	}
+	buf_addf(out, "{%s=\"", label);
+	for (const char *c = text; *c; c++) {
+		if (*c == '\\' || *c == '"')
+			buf_adds(out, "\\");
+		buf_adds(out, (char[]){ *c, 0 });
+	}
+	buf_adds(out, "\"} ");
+}
+
+static void add_count(struct buf *out, const struct stat_facts *facts, const char *label,
+	const char *text, uint64_t n)
+{
+	add_name(out, facts->name, "", label, text);
+	buf_addf(out, "%" PRIu64 "\n", n);
+}
+
+/* A gauge is signed: its parts are of many workers, and read one after the other. */
+static void add_stat(struct buf *out, const struct stat_facts *facts, const char *label,
+	const char *text, uint64_t n)
+{
+	if (facts->type == STAT_GAUGE && (int64_t)n < 0)
+		n = 0;
+	add_count(out, facts, label, text, n);
+}
+
+static void add_value(struct buf *out, const struct stat_facts *facts, const char *label,
+	const char *text, double value)
+{
+	add_name(out, facts->name, "", label, text);
+	buf_addf(out, "%.15g\n", value);
+}
+
+static const char *provider_at(unsigned p)
+{
+	return shm_provider_name(endpoint.shm, p);
+}
+
+/* ---- the parts ------------------------------------------------------------------ */
+
+static void add_house(struct buf *out, uint64_t now_ms)
+{
+	double value[HOUSE_COUNT];
+
+	house_read(endpoint.shm, now_ms, value);
+	for (unsigned i = 0; i < HOUSE_COUNT; i++) {
+		add_family(out, &house_facts[i]);
+		add_value(out, &house_facts[i], NULL, NULL, value[i]);
+	}
+}
+
+static void add_workers(struct buf *out, uint64_t now_ms)
+{
+	double value[WORKER_COUNT];
+	char slot[16];
+
+	for (unsigned i = 0; i < WORKER_COUNT; i++) {
+		add_family(out, &worker_facts[i]);
+		for (unsigned w = 0; w < shm_nslots(endpoint.shm); w++) {
+			snprintf(slot, sizeof(slot), "%u", w);
+			if (worker_read(endpoint.shm, w, now_ms, value))
+				add_value(out, &worker_facts[i], "worker", slot, value[i]);
+		}
+	}
+}
+
+static void add_statistics(struct buf *out)
+{
+	for (unsigned i = 0; i < STAT_ENDING_FIRST; i++) {
+		add_family(out, &stat_facts[i]);
+		add_stat(out, &stat_facts[i], NULL, NULL, stat_sum(endpoint.shm, (enum stat_id)i));
+	}
+	add_family(out, &rejection_facts);
+	for (enum ending e = 0; e < END_COUNT; e++)
+		if (ending_is_rejection(e))
+			add_count(out, &rejection_facts, "reason", ending_facts[e].code,
+				rejections_read(endpoint.shm, e));
+	add_family(out, &endings_facts);
+	for (enum ending e = 0; e < END_COUNT; e++)
+		add_count(out, &endings_facts, "ending", ending_facts[e].code,
+			stat_sum(endpoint.shm, STAT_ENDING_FIRST + (enum stat_id)e));
+}
+
+static void add_readings(struct buf *out, uint64_t now_ms)
+{
+	unsigned n = shm_nproviders(endpoint.shm);
+	double (*value)[PROVIDER_COUNT] = xcalloc(n + 1, sizeof(*value));
+
+	for (unsigned p = 0; p < n; p++)
+		provider_read(endpoint.shm, p, now_ms, value[p]);
+	for (unsigned i = 0; i < PROVIDER_COUNT; i++) {
+		add_family(out, &provider_facts[i]);
+		for (unsigned p = 0; p < n; p++)
+			add_value(out, &provider_facts[i], "provider", provider_at(p), value[p][i]);
+	}
+	free(value);
+}
+
+static void add_histogram(struct buf *out, unsigned p, enum pstat_id id)
+{
+	const char *name = pstat_facts[id].name, *provider = provider_at(p);
+	struct stats_histogram h;
+	uint64_t below = 0;
+
+	pstat_histogram(endpoint.shm, p, id, &h);
+	for (unsigned i = 0; i < STATS_BUCKETS - 1; i++) {
+		below += h.bucket[i];
+		if (i % BUCKET_STEP)
+			continue;
+		buf_addf(out, "%s_bucket{provider=\"%s\",le=\"%g\"} %" PRIu64 "\n", name, provider,
+			(double)stats_bucket_us(i) / 1e6, below);
+	}
+	buf_addf(out, "%s_bucket{provider=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", name, provider, h.count);
+	add_name(out, name, "_sum", "provider", provider);
+	buf_addf(out, "%.6f\n", (double)h.sum_us / 1e6);
+	add_name(out, name, "_count", "provider", provider);
+	buf_addf(out, "%" PRIu64 "\n", h.count);
+}
+
+static void add_provider_statistics(struct buf *out)
+{
+	for (unsigned i = 0; i < PSTAT_COUNT; i++) {
+		enum pstat_id id = (enum pstat_id)i;
+
+		add_family(out, &pstat_facts[i]);
+		for (unsigned p = 0; p < shm_nproviders(endpoint.shm); p++) {
+			if (pstat_facts[i].type == STAT_HISTOGRAM)
+				add_histogram(out, p, id);
+			else
+				add_stat(out, &pstat_facts[i], "provider", provider_at(p),
+					pstat_sum(endpoint.shm, p, id));
+		}
+	}
+}
+
+static void answer(struct exchange *x)
+{
+	static const struct exchange_header headers[] = {
+		{ "Content-Type", "text/plain; version=0.0.4; charset=utf-8" },
+		{ "Cache-Control", "no-store" }
+	};
+	static const struct stat_facts build = { "headgate_build_info", "Always 1; the version is in the label.",
+		STAT_GAUGE };
+	uint64_t now_ms = clock_ms();
+	struct buf out = BUF_INIT;
+
+	buf_reserve(&out, EXPECTED_BYTES);
+	add_family(&out, &build);
+	add_count(&out, &build, "version", HEADGATE_VERSION, 1);
+	add_house(&out, now_ms);
+	add_workers(&out, now_ms);
+	add_statistics(&out);
+	add_readings(&out, now_ms);
+	add_provider_statistics(&out);
+	exchange_respond(x, 200, headers, ARRAY_SIZE(headers), out.data, out.len);
+	buf_release(&out);
+}
+
+const struct exchange_app metrics_app = {
+	.name = "metrics", .on_start = answer, .on_close = endpoint_nothing_held
+};

@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""/metrics: Prometheus takes it, the seed's four key metrics are right, totals never run backwards, and
+it answers when everything is full."""
+import os, shutil, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
+from headgate import *
+
+def scrape(gate):
+	status, headers, body = request(gate.port, 'GET', '/metrics')
+	assert status == 200, status
+	return headers, body.decode()
+
+def samples(text):
+	"""{'name{labels}': value}"""
+	return {line.rsplit(' ', 1)[0]: float(line.rsplit(' ', 1)[1]) for line in text.splitlines() if line[0] != '#'}
+
+def read(gate):
+	return samples(scrape(gate)[1])
+
+def check_form(tap, gate):
+	headers, text = scrape(gate)
+	tap.is_(headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8', 'the content type of the text format')
+	if shutil.which('promtool'):
+		done = subprocess.run(['promtool', 'check', 'metrics'], input=text, capture_output=True, text=True)
+		tap.is_((done.returncode, done.stdout + done.stderr), (0, ''), 'promtool check metrics has nothing to say')
+	else:
+		tap.skip('promtool check metrics', 'promtool is not installed (package prometheus)')
+	families, seen = [], samples(text)
+	for line in text.splitlines():
+		name = line.split()[2] if line[0] == '#' else re.match(r'\w+', line).group()
+		name = next((f for f in families[-1:] if name in (f + '_bucket', f + '_sum', f + '_count')), name)
+		if families[-1:] != [name]:
+			families.append(name)
+	tap.is_(sorted(families), sorted(set(families)), 'all lines of a name stand together')
+	tap.is_(len(seen), sum(line[0] != '#' for line in text.splitlines()), 'no sample comes twice')
+	buckets = [(k, v) for k, v in seen.items() if k.startswith('headgate_provider_queue_wait_seconds_bucket')]
+	tap.ok(all(a[1] <= b[1] for a, b in zip(buckets, buckets[1:])), 'buckets are cumulative')
+	tap.is_(buckets[-1][1], seen['headgate_provider_queue_wait_seconds_count{provider="sim"}'], 'the last one counts all')
+	tap.is_(request(gate.port, 'HEAD', '/metrics')[2], b'', 'HEAD has no body')
+	tap.is_(request(gate.port, 'POST', '/metrics', {})[0], 405, 'POST is refused')
+
+async def key_metrics(tap, gate):
+	"""Two places, both taken; one permit: the second request waits."""
+	streams = [await Stream().open(gate.port, chat_body('[[sim:tokens=1000,rate=50]]')) for _ in range(2)]
+	seen = {}
+	def full():
+		seen.update(read(gate))
+		return seen['headgate_active_connections'] == 2 and seen['headgate_provider_queued_requests{provider="sim"}'] == 1 \
+			and seen['headgate_provider_sockets{provider="sim"}'] == 1
+	tap.ok(wait_until(full), 'the house is full, a request waits, and /metrics answers')
+	tap.is_(seen['headgate_max_connections'], 2, 'active connections against max_connections')
+	tap.is_(seen['headgate_provider_pool_utilization_ratio{provider="sim"}'], 0.25, 'pool utilisation: 1 of 4')
+	rejected = 'headgate_rejections_total{reason="max_connections"}'
+	before = seen[rejected]
+	for n in range(3):
+		s = await stream_chat(gate.port)
+		assert s.status == 503, s.status
+	ws = await ws_connect(gate.port)
+	await ws.wait_closed()
+	tap.is_(read(gate)[rejected] - before, 4, 'rejections by reason: three streams and a WebSocket')
+	await asyncio.to_thread(request, gate.port, 'POST', '/v1/chat/completions', '{"messages":')
+	tap.is_(read(gate)['headgate_rejections_total{reason="invalid_json"}'], 1, 'and one for its JSON')
+	await asyncio.sleep(0.3)	# this long at least the second one waits
+	heads = [asyncio.create_task(s.head()) for s in streams]
+	served, _ = await asyncio.wait(heads, return_when=asyncio.FIRST_COMPLETED)
+	first = heads.index(served.pop())
+	streams[first].close()
+	await heads[1 - first]
+	seen = read(gate)
+	tap.is_(seen['headgate_provider_queue_wait_seconds_count{provider="sim"}'], 2, 'queue wait: both requests')
+	tap.ok(seen['headgate_provider_queue_wait_seconds_sum{provider="sim"}'] > 0.3, 'and how long they waited')
+	tap.ok(seen['headgate_provider_queue_wait_seconds_bucket{provider="sim",le="0.2048"}'] == 1, 'one of them not, one long')
+	tap.is_([seen[f'headgate_provider_concurrent_requests{{provider="sim"}}'], seen['headgate_provider_circuit_open{provider="sim"}'],
+		seen['headgate_workers']], [1, 0, 2], 'limits, circuit, workers')
+	streams[1 - first].close()
+
+def after_a_death(tap, gate):
+	counters = lambda seen: {k: v for k, v in seen.items() if re.search(r'_total|_bucket|_count|_sum', k)}
+	before = counters(read(gate))
+	victim = gate.workers()[0]
+	os.kill(victim, signal.SIGKILL)
+	steps = 0
+	worst = []
+	def again():
+		nonlocal steps, before
+		try:
+			now = counters(read(gate))
+		except (OSError, http.client.HTTPException):
+			return False	# it was the dead one's connection
+		worst.extend(k for k in before if now[k] < before[k])
+		before, steps = now, steps + 1
+		return steps > 50 and now.get('headgate_worker_starts_total{worker="0"}') == 2
+	# the sample of a slot that is empty for a moment is missing, which is no step back
+	before.pop('headgate_worker_starts_total{worker="0"}')
+	tap.ok(wait_until(again, every=0.001), 'a killed worker is replaced, and counted')
+	tap.is_(worst, [], f'no total ran backwards in {steps} scrapes')
+
+with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim, Gate(sim, tap, workers=2, concurrency={'max_connections': 2},
+		http_client={'concurrent_requests': 1, 'max_connections': 4}) as gate:
+	check_form(tap, gate)
+	asyncio.run(key_metrics(tap, gate))
+	gate.settle()
+	after_a_death(tap, gate)
