@@ -72,15 +72,16 @@ static void check_host(struct loader *l)
 }
 
 /* Paths that are taken: these themselves, and what is below those that end in a slash. */
-static void check_endpoint(struct loader *l)
+static void check_endpoint(struct loader *l, enum global_row row, const char *path, const char *example)
 {
 	static const char *const taken[] = { "/", "/v1", "/v1/", "/health", "/health/",
 		"/metrics", "/status" };
-	const char *path = l->conf->ws_endpoint;
+	char *what;
 
 	if (*path != '/' || path[strcspn(path, "?# ")]) {
-		global_error(l, G_ws_endpoint, path,
-			"is not a path; give one that begins with /, such as /ws/chat");
+		what = xasprintf("is not a path; give one that begins with /, such as %s", example);
+		global_error(l, row, path, what);
+		free(what);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
@@ -88,11 +89,26 @@ static void check_endpoint(struct loader *l)
 
 		if (strcmp(path, taken[i]) == 0 ||
 			(n > 1 && taken[i][n - 1] == '/' && strncmp(path, taken[i], n) == 0)) {
-			global_error(l, G_ws_endpoint, path,
-				"is a path with a meaning of its own; give another, such as /ws/chat");
+			what = xasprintf("is a path with a meaning of its own; give another, such as %s",
+				example);
+			global_error(l, row, path, what);
+			free(what);
 			return;
 		}
 	}
+}
+
+static void check_endpoints(struct loader *l)
+{
+	const struct conf *conf = l->conf;
+
+	check_endpoint(l, G_ws_endpoint, conf->ws_endpoint, "/ws/chat");
+	if (!*conf->echo_endpoint)
+		return;
+	check_endpoint(l, G_echo_endpoint, conf->echo_endpoint, "/echo");
+	if (!strcmp(conf->echo_endpoint, conf->ws_endpoint))
+		global_error(l, G_echo_endpoint, conf->echo_endpoint,
+			"is chat.websocket.endpoint as well; give another, such as /echo");
 }
 
 static void check_origins(struct loader *l)
@@ -136,7 +152,7 @@ void check_globals(struct loader *l)
 {
 	check_one_line(l);
 	check_host(l);
-	check_endpoint(l);
+	check_endpoints(l);
 	check_origins(l);
 	check_run_dir(l);
 }

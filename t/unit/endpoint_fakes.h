@@ -285,9 +285,11 @@ static void port_accept_ws(struct exchange *x, const struct exchange_header *h, 
 	take_head(client_of(x), 101, h, n);
 }
 
-static void port_send_text(struct exchange *x, const char *text, size_t len)
+static void port_send_message(struct exchange *x, bool binary, const char *bytes, size_t len)
 {
-	port_write(x, text, len);
+	if (binary)
+		port_write(x, "binary:", 7);
+	port_write(x, bytes, len);
 	port_write(x, "\n", 1);
 }
 
@@ -298,7 +300,7 @@ static void port_close_ws(struct exchange *x, unsigned code, const char *reason)
 }
 
 static const struct exchange_port fake_port = { port_respond, port_start, port_write, port_finish,
-	port_abort, port_room, port_accept_ws, port_send_text, port_close_ws };
+	port_abort, port_room, port_accept_ws, port_send_message, port_close_ws };
 
 static UNUSED_OK void client_init(struct client *c, const char *method, const char *path)
 {
@@ -368,7 +370,7 @@ static struct event_base *fake_base;
 static UNUSED_OK struct conf *open_endpoints(void)
 {
 	static char openai[] = "openai", groq[] = "groq", gpt4[] = "gpt-4o", mini[] = "gpt-4o-mini",
-		    llama[] = "llama", ws[] = "/ws/chat";
+		    llama[] = "llama", ws[] = "/ws/chat", echo[] = "/echo";
 	static char *openai_models[] = { mini, gpt4 }, *groq_models[] = { gpt4 };
 	struct conf *conf = &fake_conf_memory;
 
@@ -377,6 +379,7 @@ static UNUSED_OK struct conf *open_endpoints(void)
 	fake_providers[1] = (struct conf_provider){ .name = groq, .model = llama,
 		.models = { groq_models, 1 }, .pool_max_connections = 7, .stream_usage = true };
 	*conf = (struct conf){ .providers = fake_providers, .nproviders = 2, .ws_endpoint = ws,
+		.echo_endpoint = echo,
 		.system_prompt = empty, .streaming_enabled = true, .max_requests_per_connection = 3,
 		.context_max_tokens = 8000, .context_max_bytes = 262144, .sse_keepalive_ms = 3600000,
 		.worker_timeout_ms = 10000, .connection_queue_size = 500 };

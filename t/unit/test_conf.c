@@ -791,6 +791,12 @@ START_TEST(hosts_endpoints_origins)
 		one_error(yaml, "f.yaml:2:30: chat.websocket.endpoint: ");
 		free(yaml);
 	}
+	one_error(PROVIDER_ONLY "chat: {echo_endpoint: echo}\n",
+		"f.yaml:2:23: chat.echo_endpoint: 'echo' is not a path; give one that begins with /, such as /echo");
+	one_error(PROVIDER_ONLY "chat: {echo_endpoint: /health}\n",
+		"f.yaml:2:23: chat.echo_endpoint: '/health' is a path with a meaning of its own");
+	one_error(PROVIDER_ONLY "chat: {echo_endpoint: /ws/chat}\n",
+		"f.yaml:2:23: chat.echo_endpoint: '/ws/chat' is chat.websocket.endpoint as well");
 	for (size_t i = 0; i < ARRAY_SIZE(origins); i++) {
 		yaml = xasprintf(PROVIDER_ONLY "chat: {websocket: {allowed_origins: ['%s']}}\n",
 			origins[i]);

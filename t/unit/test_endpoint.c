@@ -137,6 +137,44 @@ START_TEST(a_websocket_of_a_page_from_elsewhere_is_refused)
 }
 END_TEST
 
+START_TEST(the_echo_gives_back_what_it_gets)
+{
+	struct conf *conf = open_endpoints();
+	struct client c;
+
+	client_ask(&c, "PUT", "/echo", "<b>\"");
+	ck_assert_int_eq(c.status, 200);
+	ck_has(head_of(&c), "Content-Type: application/octet-stream\n");
+	ck_assert_str_eq(body_of(&c), "<b>\"");
+	client_close(&c);
+	client_ask(&c, "OPTIONS", "/echo", NULL);
+	ck_assert_str_eq(body_of(&c), "echo\n");
+	client_close(&c);
+	client_init(&c, "GET", "/echo");
+	c.x.request.websocket = true;
+	client_send(&c);
+	ck_assert_int_eq(c.status, 101);
+	ck_assert_int_eq(fake_inside, 1);
+	c.x.app->on_message(&c.x, "a\0b", 3);
+	c.x.app->on_binary(&c.x, "\xff", 1);
+	ck_assert_mem_eq(c.body.data, "a\0b\nbinary:\xff\n", 14);
+	c.x.app->on_drain(&c.x);
+	ck_assert_int_eq(c.close_code, 1012);
+	client_close(&c);
+	ck_assert_int_eq(fake_inside, 0);
+	client_init(&c, "GET", "/echo");
+	c.x.request.websocket = true;
+	client_header(&c, "Origin", "http://elsewhere");
+	client_send(&c);
+	ck_assert_int_eq(c.status, 403);
+	client_close(&c);
+	conf->echo_endpoint = empty;
+	client_ask(&c, "GET", "/echo", NULL);
+	ck_assert_int_eq(c.status, 404);
+	client_close(&c);
+}
+END_TEST
+
 START_TEST(every_listed_model_leads_to_its_owner)
 {
 	struct client c;
@@ -167,5 +205,5 @@ int main(void)
 		plain_get_on_the_websocket_path_is_426,
 		origins_listed_or_of_the_same_host_are_allowed, preflights_echo_the_headers_wanted,
 		a_websocket_of_a_page_from_elsewhere_is_refused,
-		every_listed_model_leads_to_its_owner);
+		the_echo_gives_back_what_it_gets, every_listed_model_leads_to_its_owner);
 }

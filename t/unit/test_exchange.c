@@ -57,16 +57,16 @@ static void on_accept(struct exchange *x, const struct exchange_header *h, unsig
 {
 	hear("accept");
 }
-static void on_text(struct exchange *x, const char *text, size_t len)
+static void on_send(struct exchange *x, bool binary, const char *bytes, size_t len)
 {
-	hear("text");
+	hear(binary ? "binary" : "text");
 }
 static void on_close_ws(struct exchange *x, unsigned code, const char *reason)
 {
 	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "close:%u:%s ", code, reason);
 }
 static const struct exchange_port port = { on_respond, on_start, on_write, on_finish, on_abort, on_room,
-	on_accept, on_text, on_close_ws };
+	on_accept, on_send, on_close_ws };
 
 static void on_close(struct exchange *x)
 {
@@ -196,10 +196,11 @@ START_TEST(a_websocket)
 
 	exchange_accept_ws(x);
 	exchange_send_text(x, "abc", 3);
+	exchange_send_binary(x, "abc", 3);
 	exchange_close_ws(x, 1000, NULL);
 	exchange_send_text(x, "abc", 3);
 	exchange_close_ws(x, 1001, "again");
-	ck_assert_str_eq(heard, "accept text close:1000: ");
+	ck_assert_str_eq(heard, "accept text binary close:1000: ");
 	ck_assert_int_eq(x->status, 101);
 	exchange_close(x);
 	ck_assert_uint_eq(ended(shm, END_COMPLETE), 1);

@@ -30,6 +30,7 @@ void endpoint_nothing_held(struct exchange *x)
 
 #define ROUTE_WEBSOCKET 1u
 #define ROUTE_BELOW 2u
+#define ROUTE_ECHO 4u
 
 struct route {
 	const char *method;
@@ -46,7 +47,9 @@ static const struct route routes[] = {
 
 static bool leads_to(const char *path, const struct route *r)
 {
-	const char *at = r->path ? r->path : endpoint.conf->ws_endpoint;
+	const char *at = r->path ? r->path
+			 : r->flags & ROUTE_ECHO ? endpoint.conf->echo_endpoint
+						 : endpoint.conf->ws_endpoint;
 	size_t len = strlen(at);
 
 	if (r->flags & ROUTE_BELOW)
@@ -71,7 +74,7 @@ static struct lookup look_up(const struct exchange_request *request)
 		if (!leads_to(request->path, r))
 			continue;
 		found.path_known = true;
-		if (strcmp(r->method, method) != 0)
+		if (strcmp(r->method, method) != 0 && strcmp(r->method, "*") != 0)
 			continue;
 		if (r->flags & ROUTE_WEBSOCKET && !request->websocket)
 			found.needs_websocket = true;
@@ -148,8 +151,8 @@ static const struct exchange_app *choose(const struct exchange *x)
 	struct lookup found = look_up(&x->request);
 
 	if (found.route) {
-		if (found.route->flags & ROUTE_WEBSOCKET && !x->cors_origin &&
-			exchange_header(x, "origin"))
+		if (found.route->flags & (ROUTE_WEBSOCKET | ROUTE_ECHO) && x->request.websocket &&
+			!x->cors_origin && exchange_header(x, "origin"))
 			return &foreign_origin_app;
 		return found.route->app;
 	}

@@ -118,13 +118,23 @@ void exchange_accept_ws(struct exchange *x)
 	x->port->accept_ws(x, NULL, 0);
 }
 
-void exchange_send_text(struct exchange *x, const char *text, size_t len)
+static void send_message(struct exchange *x, bool binary, const char *bytes, size_t len)
 {
 	if (x->state == EXCHANGE_ENDED)
 		return;
 	BUG_ON(x->state != EXCHANGE_WEBSOCKET);
 	x->sent_bytes += len;
-	x->port->send_text(x, text, len);
+	x->port->send_message(x, binary, bytes, len);
+}
+
+void exchange_send_text(struct exchange *x, const char *text, size_t len)
+{
+	send_message(x, false, text, len);
+}
+
+void exchange_send_binary(struct exchange *x, const char *bytes, size_t len)
+{
+	send_message(x, true, bytes, len);
 }
 
 void exchange_close_ws(struct exchange *x, unsigned code, const char *reason)

@@ -53,6 +53,8 @@ struct exchange_app {
 	void (*on_room)(struct exchange *x);
 	/* A whole text message of the client (WebSocket only). */
 	void (*on_message)(struct exchange *x, const char *text, size_t len);
+	/* A whole binary one. NULL: not spoken, who sends one is closed with 1003. */
+	void (*on_binary)(struct exchange *x, const char *bytes, size_t len);
 	/* The worker drains: end what is idle now, take nothing new. May be NULL. */
 	void (*on_drain)(struct exchange *x);
 	/* The end: free app_data and all that hangs below. */
@@ -68,7 +70,7 @@ struct exchange_port {
 	void (*abort)(struct exchange *x);
 	size_t (*room)(const struct exchange *x);
 	void (*accept_ws)(struct exchange *x, const struct exchange_header *h, unsigned n);
-	void (*send_text)(struct exchange *x, const char *text, size_t len);
+	void (*send_message)(struct exchange *x, bool binary, const char *bytes, size_t len);
 	void (*close_ws)(struct exchange *x, unsigned code, const char *reason);
 };
 
@@ -131,6 +133,7 @@ size_t exchange_room(const struct exchange *x);
 /* Complete the upgrade (only if request.websocket). */
 void exchange_accept_ws(struct exchange *x);
 void exchange_send_text(struct exchange *x, const char *text, size_t len);
+void exchange_send_binary(struct exchange *x, const char *bytes, size_t len);
 /* Close with this code after what was sent; on_close() follows when the client has answered or
  * its time is up. */
 void exchange_close_ws(struct exchange *x, unsigned code, const char *reason);

@@ -177,7 +177,7 @@ extern const struct exchange_port h1_port;
 /* ---- ws.c ---- */
 
 void ws_accept(struct exchange *x, const struct exchange_header *h, unsigned n);
-void ws_send_text(struct exchange *x, const char *text, size_t len);
+void ws_send(struct exchange *x, bool binary, const char *bytes, size_t len);
 void ws_close(struct exchange *x, unsigned code, const char *reason);
 /* Free what hangs at c->ws; harmless if nothing does. */
 void ws_free(struct conn *c);

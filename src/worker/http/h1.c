@@ -197,7 +197,7 @@ const struct exchange_port h1_port = {
 	.abort = h1_abort,
 	.room = h1_room,
 	.accept_ws = ws_accept,
-	.send_text = ws_send_text,
+	.send_message = ws_send,
 	.close_ws = ws_close,
 };
 

@@ -33,6 +33,7 @@ struct ws {
 	bool frame_is_last; /* FIN */
 	bool in_message;    /* fragments are missing */
 	bool has_message;   /* `message` is whole */
+	bool binary;	    /* ... and no text */
 	bool close_sent;
 	struct buf message; /* what came of it so far */
 	struct buf reply;   /* what wslay wants to send */
@@ -81,10 +82,10 @@ static void send_close(struct conn *c, unsigned code, const char *reason)
 	send_frame(c, WSLAY_CONNECTION_CLOSE, payload, 2 + len);
 }
 
-void ws_send_text(struct exchange *x, const char *text, size_t len)
+void ws_send(struct exchange *x, bool binary, const char *bytes, size_t len)
 {
 	stat_add(STAT_WS_MESSAGES_OUT, 1);
-	send_frame(conn_of(x), WSLAY_TEXT_FRAME, text, len);
+	send_frame(conn_of(x), binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME, bytes, len);
 }
 
 /* The app is done: the client has a while to answer our close. */
@@ -197,8 +198,10 @@ static void on_message(
 {
 	struct conn *c = arg;
 
-	if (message->opcode == WSLAY_TEXT_FRAME)
-		c->ws->has_message = true;
+	if (message->opcode != WSLAY_TEXT_FRAME && message->opcode != WSLAY_BINARY_FRAME)
+		return;
+	c->ws->has_message = true;
+	c->ws->binary = message->opcode == WSLAY_BINARY_FRAME;
 }
 
 static void need_context(struct conn *c)
@@ -235,7 +238,7 @@ static enum ending judge_frame(const struct conn *c, unsigned opcode, bool maske
 			return END_WS_PROTOCOL;
 		return END_COMPLETE;
 	}
-	if (opcode == WSLAY_BINARY_FRAME && !ws->in_message)
+	if (opcode == WSLAY_BINARY_FRAME && !ws->in_message && c->x.app && !c->x.app->on_binary)
 		return END_WS_UNSUPPORTED;
 	if (len > c->http->conf->max_message_size_bytes - ws->message.len)
 		return END_MESSAGE_TOO_BIG;
@@ -299,13 +302,15 @@ static bool on_close_frame(struct conn *c)
 
 static void deliver(struct conn *c)
 {
+	const struct exchange_app *app = c->x.app;
 	struct buf message = c->ws->message;
 
 	c->ws->has_message = false;
 	c->ws->message = BUF_INIT;
 	stat_add(STAT_WS_MESSAGES_IN, 1);
 	if (c->x.state == EXCHANGE_WEBSOCKET)
-		c->x.app->on_message(&c->x, message.data ? message.data : "", message.len);
+		(c->ws->binary ? app->on_binary : app->on_message)(
+			&c->x, message.data ? message.data : "", message.len);
 	buf_release(&message);
 }
 
