@@ -106,7 +106,7 @@ ERRORS = (
 	('chat: [1]', '2:7: chat: is a list; give a section: keys indented below it'),
 	('chat:\n\twebsocket:', '3:1: a tab cannot indent; use spaces'),
 	('chat: {websocket: {host: 0.0.0.0}}', "2:26: chat.websocket.host: '0.0.0.0' can be reached from other machines, "
-		'and clients need no key; give 127.0.0.1, or set clients.allow_anonymous: true'),
+		'and clients need no key; give 127.0.0.1, name keys in clients.keys, or set clients.allow_anonymous: true'),
 	('run_dir: /${NOT_THERE}', '2:10: run_dir: NOT_THERE is not set in the environment; set it, or write $$ for a dollar'),
 	('---\n', '2:1: a second document; one file holds one'),
 )

@@ -64,11 +64,12 @@ static void check_host(struct loader *l)
 		inet_pton(AF_INET6, conf->host, &any) != 1)
 		global_error(l, G_host, conf->host,
 			"is not an address; give one such as 127.0.0.1 or ::1, or \"*\" for all");
-	else if (!is_loopback(conf->host) && !conf->allow_anonymous &&
+	else if (!is_loopback(conf->host) && !conf->allow_anonymous && !l->conf->nclients &&
+		 !conf->origins->clients.bad &&
 		 !origin_of(l, G_allow_anonymous)->bad)
 		global_error(l, G_host, conf->host,
 			"can be reached from other machines, and clients need no key; give 127.0.0.1, "
-			"or set clients.allow_anonymous: true");
+			"name keys in clients.keys, or set clients.allow_anonymous: true");
 }
 
 /* Paths that are taken: these themselves, and what is below those that end in a slash. */

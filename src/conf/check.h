@@ -8,6 +8,8 @@
 
 /* Check everything outside llm.providers, and fill in what depends on other values. */
 void check_globals(struct loader *l);
+/* The same for clients.keys: names, and the SHA-256 of each key. */
+void check_clients(struct loader *l);
 /* The same for the providers: URL, key, models; that there is one; which is active. */
 void check_providers(struct loader *l);
 /* Warnings: options without effect yet, limits that do not fit each other or the machine. */

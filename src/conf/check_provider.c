@@ -3,12 +3,11 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "conf/check.h"
-#include "conf/file.h"
+#include "conf/key.h"
 #include "conf/nearest.h"
 #include "conf/text.h"
 #include <ctype.h>
 
-#define KEY_FILE_MAX 65536
 #define URL_OF_OTHERS "for example base_url: http://127.0.0.1:8080/v1"
 
 /* Base URLs that are known by the provider's name. */
@@ -83,33 +82,13 @@ static char *default_key_env(const char *name)
 	return env;
 }
 
-/* The same bytes without spaces and line ends around them, in place. */
-static void trim(char *text)
-{
-	size_t len = strlen(text), lead = strspn(text, " \t\r\n");
-
-	while (len > lead && strchr(" \t\r\n", text[len - 1]))
-		len--;
-	memmove(text, text + lead, len - lead);
-	text[len - lead] = '\0';
-}
-
-/* A key goes into a header: visible ASCII only. */
-static bool is_header_safe(const char *key)
-{
-	for (; *key; key++)
-		if (*key <= ' ' || (unsigned char)*key >= 0x7f)
-			return false;
-	return true;
-}
-
 static void add_key(const struct subject *s, enum provider_row source, const char *text)
 {
 	struct conf_provider *p = s->p;
 	char *key = xstrdup(text);
 
-	trim(key);
-	if (!is_header_safe(key))
+	key_trim(key);
+	if (!key_is_header_safe(key))
 		provider_error(s, source,
 			"leads to a key with spaces, line ends or other than ASCII in it; give the bare key");
 	if (!*key) {
@@ -129,7 +108,7 @@ static void keys_from_list(const struct subject *s)
 		return;
 	}
 	for (size_t i = 0; i < list->count; i++) {
-		trim(list->text[i]);
+		key_trim(list->text[i]);
 		if (!*list->text[i])
 			provider_error(s, P_api_keys, "has an empty element; give a key");
 		for (size_t k = 0; k < i; k++)
@@ -142,30 +121,17 @@ static void keys_from_list(const struct subject *s)
 
 static void key_from_file(const struct subject *s)
 {
-	struct buf bytes = BUF_INIT;
-	struct stat st;
-	int rc = file_read(s->p->api_key_file, KEY_FILE_MAX, true, &bytes, &st);
-	char *wrong, *path;
+	bool public;
+	char *wrong, *path, *key = key_read_file(s->p->api_key_file, &public, &wrong);
 
-	if (rc < 0) {
-		wrong = xasprintf(
-			"cannot be read: %s; name a file with the key on its first line",
-			rc == -EINVAL ? "not a regular file" : strerror(-rc));
+	if (!key) {
 		provider_error(s, P_api_key_file, wrong);
 		free(wrong);
-		buf_release(&bytes);
 		return;
 	}
-	buf_add(&bytes, "", 0);
-	bytes.data[strcspn(bytes.data, "\n")] = '\0';
-	trim(bytes.data);
-	if (*bytes.data)
-		add_key(s, P_api_key_file, bytes.data);
-	else
-		provider_error(
-			s, P_api_key_file, "has nothing on its first line; put the key there");
-	buf_release(&bytes);
-	if (st.st_mode & S_IROTH) {
+	add_key(s, P_api_key_file, key);
+	free(key);
+	if (public) {
 		path = xasprintf("llm.providers.%s.api_key_file", s->p->name);
 		loader_warn(s->l, origin_of(s, P_api_key_file), path,
 			"everybody on this machine may read it; chmod o-r %s",
@@ -174,16 +140,11 @@ static void key_from_file(const struct subject *s)
 	}
 }
 
-static bool is_variable_name(const char *text)
-{
-	return !isdigit((unsigned char)*text) && !text[strspn(text, TEXT_NAME_CHARS)];
-}
-
 static void check_key_env(const struct subject *s)
 {
 	if (!*s->p->api_key_env)
 		replace(&s->p->api_key_env, default_key_env(s->p->name));
-	else if (!is_variable_name(s->p->api_key_env))
+	else if (!key_is_variable_name(s->p->api_key_env))
 		/* Not shown: whoever mistakes it for api_key put the key here. */
 		provider_error(s, P_api_key_env,
 			"is not the name of an environment variable; give a name such as OPENAI_API_KEY");

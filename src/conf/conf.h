@@ -46,6 +46,13 @@ struct conf_provider {
 #include "conf/options.def"
 };
 
+/* A key that lets clients in. */
+struct conf_client {
+	uint8_t sha256[32]; /* of the key, wherever that came from */
+#define CLIENT(type, field, ...) conf_type_##type field;
+#include "conf/options.def"
+};
+
 /*
  * After a load, values that depend on others are filled in: run_dir, active,
  * base_url, api_key_env. A base_url has no trailing slash; origins are in small
@@ -56,6 +63,8 @@ struct conf {
 	struct conf_provider *providers;
 	unsigned nproviders;
 	unsigned active_provider; /* index of llm.active */
+	struct conf_client *clients; /* clients.keys */
+	unsigned nclients;
 #define GLOBAL(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 	struct conf_origins *origins; /* where each value came from; private to this room */

@@ -58,6 +58,19 @@ static void print_row(FILE *out, const struct conf *conf, const struct option *o
 	buf_release(&value);
 }
 
+/* The list clients.keys, a section for each. */
+static void dump_clients(FILE *out, const struct conf *conf)
+{
+	fputs(conf->nclients ? "  keys:" : "  keys: []", out);
+	print_origin(out, conf->path, &conf->origins->clients);
+	for (unsigned k = 0; k < conf->nclients; k++) {
+		fputs("    -\n", out);
+		for (size_t i = 0; i < options_client.count; i++)
+			print_row(out, conf, &options_client.row[i], &conf->clients[k],
+				&conf->origins->client[k][i], 3);
+	}
+}
+
 static void dump_provider(FILE *out, const struct conf *conf, unsigned number)
 {
 	const struct conf_provider *p = &conf->providers[number];
@@ -73,9 +86,14 @@ static void dump_provider(FILE *out, const struct conf *conf, unsigned number)
 	}
 }
 
-static bool in_llm(const char *path)
+/* Row i is the last one of the section `name`, dot included. */
+static bool ends_section(size_t i, const char *name)
 {
-	return strncmp(path, "llm.", 4) == 0;
+	const struct option *o = &options_global.row[i];
+	size_t n = strlen(name);
+
+	return strncmp(o->path, name, n) == 0 &&
+		(i + 1 == options_global.count || strncmp(o[1].path, name, n) != 0);
 }
 
 void conf_dump(const struct conf *conf, FILE *out)
@@ -88,7 +106,9 @@ void conf_dump(const struct conf *conf, FILE *out)
 
 		print_row(out, conf, o, conf, &conf->origins->global[i], depth);
 		last = o->path;
-		if (!in_llm(last) || (i + 1 < options_global.count && in_llm(o[1].path)))
+		if (ends_section(i, "clients."))
+			dump_clients(out, conf);
+		if (!ends_section(i, "llm."))
 			continue;
 		fputs("  providers:\n", out);
 		for (unsigned k = 0; k < conf->nproviders; k++)

@@ -46,6 +46,20 @@ static void print_clients(const struct conf *conf, FILE *out)
 	buf_release(&d);
 }
 
+static void print_keys(const struct conf *conf, FILE *out)
+{
+	if (!conf->nclients)
+		return;
+	fprintf(out, "%-10s %u%s:", "keys", conf->nclients,
+		conf->allow_anonymous ? ", and clients without one" : "");
+	for (unsigned i = 0; i < conf->nclients; i++) {
+		const struct conf_client *c = &conf->clients[i];
+
+		fprintf(out, "%s %s", i ? "," : "", c->name);
+	}
+	fputs("\n", out);
+}
+
 /* Of the widest name, with room for the mark of the active one. */
 static int name_width(const struct conf *conf)
 {
@@ -63,6 +77,7 @@ void conf_print_limits(const struct conf *conf, FILE *out)
 	struct buf a = BUF_INIT, b = BUF_INIT, c = BUF_INIT;
 
 	print_clients(conf, out);
+	print_keys(conf, out);
 	fprintf(out, "\n%-*s  %8s  %10s  %8s  %8s  %8s  %-4s %s\n", width, "provider",
 		"at once", "per minute", "wait", "connect", "read", "key", "base_url");
 	for (unsigned i = 0; i < conf->nproviders; i++) {

@@ -36,6 +36,9 @@ void conf_free(struct conf *conf)
 		free(conf->providers[i].fallback_index);
 	}
 	free(conf->providers);
+	for (unsigned i = 0; i < conf->nclients; i++)
+		options_release(&options_client, &conf->clients[i]);
+	free(conf->clients);
 	options_release(&options_global, conf);
 	conf_texts_release(&conf->warnings);
 	free(conf->origins);
@@ -56,6 +59,7 @@ struct conf *conf_load_bytes(
 	} else if (yaml_read(&l, bytes, len, &doc)) {
 		walk_document(&l, &doc);
 		yaml_document_delete(&doc);
+		check_clients(&l);
 		check_globals(&l);
 		check_providers(&l);
 		check_limits(&l);

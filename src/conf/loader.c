@@ -94,3 +94,16 @@ unsigned loader_add_provider(struct loader *l, const char *name, const struct or
 	conf->origins->provider_name[i] = *at;
 	return conf->nproviders++;
 }
+
+unsigned loader_add_client(struct loader *l, const struct origin *at)
+{
+	struct conf *conf = l->conf;
+	unsigned i = conf->nclients;
+
+	BUG_ON(i >= CLIENTS_MAX);
+	conf->clients = xrealloc(conf->clients, (i + 1) * sizeof(*conf->clients));
+	conf->clients[i] = (struct conf_client){ 0 };
+	options_set_defaults(&options_client, &conf->clients[i]);
+	conf->origins->client_at[i] = *at;
+	return conf->nclients++;
+}

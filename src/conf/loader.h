@@ -41,5 +41,7 @@ void loader_tell(struct loader *l, struct conf_texts *errors);
 
 /* A provider with all its defaults; its number. There must be room (PROVIDERS_MAX). */
 unsigned loader_add_provider(struct loader *l, const char *name, const struct origin *at);
+/* The same for an element of clients.keys (CLIENTS_MAX). */
+unsigned loader_add_client(struct loader *l, const struct origin *at);
 
 #endif

@@ -79,4 +79,5 @@ void conf_print_mdoc(FILE *out)
 {
 	print_set(out, &options_global, "");
 	print_set(out, &options_provider, "llm.providers.<name>");
+	print_set(out, &options_client, "clients.keys");
 }

@@ -19,8 +19,16 @@ static const struct option provider_rows[] = {
 #include "conf/options.def"
 };
 
+static const struct option client_rows[] = {
+#define CLIENT(type, field, path, text, min, max, reload, effect, help)                        \
+	{ OPTION_##type, path, text, min, max, RELOAD_##reload, EFFECT_##effect, help,         \
+		offsetof(struct conf_client, field) },
+#include "conf/options.def"
+};
+
 const struct option_set options_global = { global_rows, ARRAY_SIZE(global_rows) };
 const struct option_set options_provider = { provider_rows, ARRAY_SIZE(provider_rows) };
+const struct option_set options_client = { client_rows, ARRAY_SIZE(client_rows) };
 
 const struct option *option_find(const struct option_set *set, const char *path)
 {

@@ -11,6 +11,7 @@
 
 #define PROVIDERS_MAX 32
 #define API_KEYS_MAX 16
+#define CLIENTS_MAX 256
 
 enum option_type {
 	OPTION_BOOL,
@@ -39,7 +40,7 @@ struct option {
 	enum option_reload reload;
 	enum option_effect effect;
 	const char *help;
-	size_t offset; /* of its field in struct conf or struct conf_provider */
+	size_t offset; /* of its field in struct conf, conf_provider or conf_client */
 };
 
 struct option_set {
@@ -47,9 +48,10 @@ struct option_set {
 	size_t count;
 };
 
-extern const struct option_set options_global, options_provider;
+extern const struct option_set options_global, options_provider, options_client;
 
-/* Row numbers: G_port is the row of struct conf's port, P_base_url of a provider's base_url. */
+/* Row numbers: G_port is the row of struct conf's port, P_base_url of a provider's base_url, C_name of a
+ * client key's name. */
 enum global_row {
 #define GLOBAL(type, field, ...) G_##field,
 #include "conf/options.def"
@@ -59,6 +61,11 @@ enum provider_row {
 #define PROVIDER(type, field, ...) P_##field,
 #include "conf/options.def"
 	P_COUNT
+};
+enum client_row {
+#define CLIENT(type, field, ...) C_##field,
+#include "conf/options.def"
+	C_COUNT
 };
 
 /* A place in the file; line 0: not from the file. */
@@ -71,6 +78,9 @@ struct conf_origins {
 	struct origin global[G_COUNT];
 	struct origin provider[PROVIDERS_MAX][P_COUNT];
 	struct origin provider_name[PROVIDERS_MAX];
+	struct origin clients; /* the list clients.keys */
+	struct origin client[CLIENTS_MAX][C_COUNT];
+	struct origin client_at[CLIENTS_MAX];
 };
 
 /* The row of a dotted path, or NULL. */

@@ -86,15 +86,21 @@ char *walk_unknown(const struct option_set *set, const char *place, const char *
 	offer_keys(set, place, &near);
 	if (set == &options_global && strcmp(place, "llm") == 0)
 		nearest_offer(&near, "providers", strlen("providers"));
+	if (set == &options_global && strcmp(place, "clients") == 0)
+		nearest_offer(&near, "keys", strlen("keys"));
 	if (elsewhere)
 		return xasprintf("unknown key here; its place is %s%.*s",
-			set == &options_provider ? "llm.providers.<name>." : "", (int)len,
+			set == &options_provider ? "llm.providers.<name>."
+			: set == &options_client ? "clients.keys."
+						 : "", (int)len,
 			elsewhere);
 	if (*near.best)
 		return xasprintf("unknown key; nearest: %s", near.best);
 	list_keys(set, place, &known);
 	if (set == &options_global && strcmp(place, "llm") == 0)
 		buf_adds(&known, ", providers");
+	if (set == &options_global && strcmp(place, "clients") == 0)
+		buf_adds(&known, ", keys");
 	text = xasprintf("unknown key; known here: %s", known.data);
 	buf_release(&known);
 	return text;

@@ -11,7 +11,7 @@
 /* A section under way, and where its values go. */
 struct place {
 	const struct option_set *set;
-	void *object;           /* struct conf or struct conf_provider */
+	void *object;           /* struct conf, struct conf_provider or struct conf_client */
 	struct origin *origins; /* one for each row of set */
 	const char *path;       /* as in the rows of set; "" at their top */
 	const char *shown;      /* as the file has it, from the top; for messages */
@@ -44,10 +44,15 @@ static bool is_providers(const struct place *p, const char *path)
 	return p->set == &options_global && strcmp(path, "llm.providers") == 0;
 }
 
+static bool is_client_keys(const struct place *p, const char *path)
+{
+	return p->set == &options_global && strcmp(path, "clients.keys") == 0;
+}
+
 static bool is_known(const struct place *p, const char *path)
 {
 	return option_find(p->set, path) || option_is_section(p->set, path) ||
-	       is_ignored(p, path) || is_providers(p, path);
+	       is_ignored(p, path) || is_providers(p, path) || is_client_keys(p, path);
 }
 
 /* One block and four options have a second name; this is the one that both share. */
@@ -279,6 +284,46 @@ static void walk_providers(
 		walk_provider(w, pair, shown);
 }
 
+/* clients.keys: a list of sections. */
+static void walk_client_keys(
+	struct walk *w, const yaml_node_t *key, const yaml_node_t *node, const char *shown)
+{
+	struct conf *conf = w->l->conf;
+	struct origin *at = &conf->origins->clients;
+
+	*at = yaml_origin(&key->start_mark);
+	at->bad = node->type != YAML_SEQUENCE_NODE;
+	if (at->bad) {
+		loader_error(w->l, at, shown, "is %s; give a list of sections: \"- name: ...\"",
+			yaml_is_null(node) ? "empty" : kind_name(node));
+		return;
+	}
+	for (yaml_node_item_t *i = node->data.sequence.items.start;
+		i < node->data.sequence.items.top && !loader_is_full(w->l); i++) {
+		const yaml_node_t *item = yaml_document_get_node(w->doc, *i);
+		struct origin item_at = yaml_origin(&item->start_mark);
+		struct place p = { &options_client, NULL, NULL, "", shown };
+		unsigned n;
+
+		if (conf->nclients == CLIENTS_MAX) {
+			loader_error(w->l, &item_at, shown, "is one key too many; %d are possible",
+				CLIENTS_MAX);
+			at->bad = true;
+			return;
+		}
+		if (item->type != YAML_MAPPING_NODE) {
+			loader_error(w->l, &item_at, shown,
+				"has %s for an element; give a section: \"- name: ...\"", kind_name(item));
+			at->bad = true;
+			continue;
+		}
+		n = loader_add_client(w->l, &item_at);
+		p.object = &conf->clients[n];
+		p.origins = conf->origins->client[n];
+		walk_section(w, &p, item);
+	}
+}
+
 /* A key that the table knows, with its value. */
 static void walk_known(struct walk *w, const struct place *p, const char *path,
 	const yaml_node_t *key, const yaml_node_t *node, const char *shown)
@@ -295,6 +340,8 @@ static void walk_known(struct walk *w, const struct place *p, const char *path,
 		loader_warn(w->l, &at, shown, "has no meaning here; ignored");
 	else if (is_providers(p, path))
 		walk_providers(w, key, node, shown);
+	else if (is_client_keys(p, path))
+		walk_client_keys(w, key, node, shown);
 	else if (is_section(w, node, shown))
 		walk_section(w, &below, node);
 }

@@ -205,9 +205,9 @@ int boot(struct master *m)
 		log_warning("conf", "%s", conf->warnings.text[i]);
 	check_descriptors(conf);
 	check_backlog(conf);
-	if (!listen_is_local(conf->host))
+	if (!listen_is_local(conf->host) && (conf->allow_anonymous || !conf->nclients))
 		log_warning("master",
-			"chat.websocket.host is %s and there are no client keys: anybody who reaches this "
+			"chat.websocket.host is %s and clients need no key: anybody who reaches this "
 			"address can use the providers",
 			conf->host);
 	if (!listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->nslots, m->url,

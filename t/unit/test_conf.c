@@ -753,6 +753,78 @@ START_TEST(a_model_of_two_providers)
 }
 END_TEST
 
+#define KEYS(list) PROVIDER_ONLY "clients:\n  keys:\n" list
+#define HASH "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b" /* of "secret" */
+
+START_TEST(keys_of_clients)
+{
+	static const char *const names[] = { "\"\"", "a b", "a/b", "a:b", "aaaaaaaaaabbbbbbbbbbccccccccccdddddddddde" };
+	char path[] = "/tmp/headgate-unit-key-XXXXXX", text[1024];
+	int fd = mkstemp(path);
+	struct conf *conf;
+	char *yaml;
+
+	ck_assert_int_ge(write(fd, "  secret \nsecond line\n", 23), 0);
+	close(fd);
+	setenv("UNIT_KEY", "another-secret-of-length", 1);
+	snprintf(text, sizeof(text),
+		KEYS("    - {name: a, key_sha256: " HASH "}\n    - {name: b, key_env: UNIT_KEY}\n"));
+	conf = good(text);
+	ck_assert_uint_eq(conf->nclients, 2);
+	ck_assert_str_eq(conf->clients[0].name, "a");
+	ck_assert_uint_eq(conf->clients[0].sha256[0], 0x2b);
+	ck_assert_uint_eq(conf->clients[0].sha256[31], 0x5b);
+	ck_assert_uint_eq(warned(conf, "shorter than 16"), 0);
+	yaml = dump(conf);
+	ck_assert_ptr_null(strstr(yaml, "2bb80d53"));
+	ck_assert_ptr_nonnull(strstr(yaml, "name: \"b\""));
+	free(yaml);
+	conf_free(conf);
+	/* the first line of a file, without what is around it; and it is a weak one */
+	snprintf(text, sizeof(text), KEYS("    - {name: c, key_file: %s}\n"), path);
+	chmod(path, 0644);
+	conf = good(text);
+	ck_assert_uint_eq(conf->clients[0].sha256[0], 0x2b);
+	ck_assert_uint_eq(warned(conf, "shorter than 16"), 1);
+	ck_assert_uint_eq(warned(conf, "everybody on this machine"), 1);
+	conf_free(conf);
+	unlink(path);
+	/* with a key, others may reach us */
+	conf = good(KEYS("    - {name: a, key_sha256: " HASH "}\n") "chat: {websocket: {host: \"*\"}}\n");
+	conf_free(conf);
+	conf = good(KEYS("    []\n"));
+	ck_assert_uint_eq(conf->nclients, 0);
+	conf_free(conf);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(text, sizeof(text), KEYS("    - {name: %s, key_env: UNIT_KEY}\n"), names[i]);
+		one_error(text, "f.yaml:4:14: clients.keys.name: is no name for a key");
+	}
+	one_error(KEYS("    - {key_env: UNIT_KEY}\n"), "f.yaml:4:7: clients.keys.name: is missing");
+	one_error(KEYS("    - {name: a}\n"), "f.yaml:4:14: clients.keys: 'a' has no key");
+	one_error(KEYS("    - {name: a, key_env: UNIT_KEY, key_file: /x}\n"),
+		"f.yaml:4:46: clients.keys.key_file: is given beside another source");
+	one_error(KEYS("    - {name: a, key_env: UNIT_NONE}\n"),
+		"f.yaml:4:26: clients.keys.key_env: UNIT_NONE is not set");
+	one_error(KEYS("    - {name: a, key_env: sk-oops}\n"),
+		"f.yaml:4:26: clients.keys.key_env: is not the name of an environment variable");
+	one_error(KEYS("    - {name: a, key_file: /nonexistent/k}\n"),
+		"f.yaml:4:27: clients.keys.key_file: cannot be read");
+	one_error(KEYS("    - {name: a, key_sha256: \"" HASH "0\"}\n"),
+		"f.yaml:4:29: clients.keys.key_sha256: is no SHA-256");
+	one_error(KEYS("    - {name: a, key_sha256: " HASH "}\n    - {name: a, key_env: UNIT_KEY}\n"),
+		"f.yaml:5:14: clients.keys.name: is given twice; the first is in line 4");
+	one_error(KEYS("    - {name: a, key_env: UNIT_KEY}\n    - {name: b, key_env: UNIT_KEY}\n"),
+		"f.yaml:5:14: clients.keys: 'b' has the same key as 'a'");
+	one_error(KEYS("    - a\n"), "f.yaml:4:7: clients.keys: has a single value for an element");
+	one_error(PROVIDER_ONLY "clients: {keys: {name: a}}\n", "f.yaml:2:11: clients.keys: is a section");
+	one_error(PROVIDER_ONLY "clients: {key: []}\n", "f.yaml:2:11: clients.key: unknown key; nearest: keys");
+	one_error(KEYS("    - {name: a, key_evn: UNIT_KEY, key_env: UNIT_KEY}\n"),
+		"f.yaml:4:17: clients.keys.key_evn: unknown key; nearest: key_env");
+	setenv("UNIT_KEY", "with space", 1);
+	one_error(KEYS("    - {name: a, key_env: UNIT_KEY}\n"), "f.yaml:4:26: clients.keys.key_env: leads to a key that");
+}
+END_TEST
+
 START_TEST(hosts_endpoints_origins)
 {
 	static const char *const endpoints[] = { "ws", "\"\"", "/", "/v1",
@@ -1010,6 +1082,7 @@ static bool names_option(const char *text, const char *name)
 		const char *key = text + strspn(text, " ");
 
 		key += *key == '#';
+		key += strspn(key, "- #"); /* an element of a list */
 		if (strncmp(key, name, n) == 0 && key[n] == ':')
 			return true;
 	}
@@ -1027,6 +1100,9 @@ START_TEST(the_sample_names_every_option)
 		ck_assert_msg(names_option(text, option_leaf(&options_provider.row[i])),
 			"etc/headgate.yaml lacks a provider's %s",
 			options_provider.row[i].path);
+	for (size_t i = 0; i < options_client.count; i++)
+		ck_assert_msg(names_option(text, option_leaf(&options_client.row[i])),
+			"etc/headgate.yaml lacks a client key's %s", options_client.row[i].path);
 	free(text);
 }
 END_TEST
@@ -1058,7 +1134,7 @@ int main(void)
 		keys_from_files, keys_from_text_and_environment, several_keys,
 		several_keys_that_are_refused, fallbacks_are_other_providers, http2_is_auto_or_off,
 		provider_names_and_number,
-		a_model_of_two_providers, hosts_endpoints_origins, run_directory,
+		a_model_of_two_providers, keys_of_clients, hosts_endpoints_origins, run_directory,
 		warnings_of_sections_and_options_without_effect, warnings_of_limits,
 		the_dump_loads_again, limits_are_printed, files, the_sample_names_every_option,
 		the_manual_has_every_option);

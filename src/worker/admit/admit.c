@@ -4,20 +4,13 @@
 #include "worker/admit/admit.h"
 
 #include "base/bug.h"
-#include "base/log.h"
-#include "conf/conf.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "worker/admit/room.h"
 
 #define LIMIT_NAME "chat.websocket.concurrency.max_connections"
 #define RETRY_AFTER_MIN_MS 1000
 #define RETRY_AFTER_MAX_MS 60000
-
-struct admit {
-	struct shm *shm;
-	struct gate_line *line;
-	struct log_rate rejected[2]; /* by kind */
-};
 
 static const enum stat_id gauge[] = {
 	[ADMIT_WEBSOCKET] = STAT_WEBSOCKETS,
@@ -38,6 +31,7 @@ struct admit *admit_open(const struct conf *conf, struct shm *shm)
 {
 	struct admit *admit = xcalloc(1, sizeof(*admit));
 
+	admit->conf = conf;
 	admit->shm = shm;
 	admit->line = gate_line_open(shm, SHM_GATE_PLACES, granted, admit);
 	return admit;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * admit.h - who may come in: places for long-lived clients (max_connections).
+ * admit.h - who may come in: keys of clients (clients.keys), and places for long-lived
+ * clients (max_connections).
  *
  * A place is a permit of gate SHM_GATE_PLACES; WebSockets and SSE streams share them.
  */
@@ -8,10 +9,12 @@
 #define WORKER_ADMIT_ADMIT_H
 
 #include "base/base.h"
+#include "shm/endings.h"
 #include "shm/gate.h"
 
 struct admit;
 struct conf;
+struct exchange;
 struct shm;
 
 enum admit_kind { ADMIT_WEBSOCKET, ADMIT_STREAM };
@@ -24,6 +27,12 @@ struct admit_place {
 
 struct admit *admit_open(const struct conf *conf, struct shm *shm);
 void admit_close(struct admit *admit);
+
+/*
+ * Find out who asks: sets x->client, and x->subprotocol where the key came as one. END_COMPLETE: he may
+ * go on. END_NO_KEY or END_WRONG_KEY: refuse with that (logged, at most once a second).
+ */
+MUST_CHECK enum ending admit_identify(struct admit *admit, struct exchange *x);
 
 /*
  * Take a place. False: the house is full (counted, and logged at most once a second with the number of

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * routes.c - which app answers a request; the table is routes.def. What no app takes is
- * refused here: 404, 405, 426, and a WebSocket of a page from elsewhere 403.
+ * refused here: 404, 405, 426, 401 without a key, and a WebSocket of a page from elsewhere 403.
  */
 #include "base/base.h"
 #include "worker/endpoint/endpoint.h"
 #include "base/json_scan.h"
 #include "conf/conf.h"
+#include "worker/admit/admit.h"
 #include "worker/endpoint/apps.h"
 #include "worker/endpoint/cors.h"
 
@@ -31,6 +32,7 @@ void endpoint_nothing_held(struct exchange *x)
 #define ROUTE_WEBSOCKET 1u
 #define ROUTE_BELOW 2u
 #define ROUTE_ECHO 4u
+#define ROUTE_OPEN 8u
 
 struct route {
 	const char *method;
@@ -131,6 +133,16 @@ static void refuse_origin(struct exchange *x)
 	exchange_refuse(x, &(struct exchange_error){ .ending = END_FORBIDDEN_ORIGIN });
 }
 
+static void refuse_no_key(struct exchange *x)
+{
+	exchange_refuse(x, &(struct exchange_error){ .ending = END_NO_KEY });
+}
+
+static void refuse_wrong_key(struct exchange *x)
+{
+	exchange_refuse(x, &(struct exchange_error){ .ending = END_WRONG_KEY });
+}
+
 static void answer_options(struct exchange *x)
 {
 	char methods[64];
@@ -144,18 +156,31 @@ static const struct exchange_app unknown_path_app = ANSWER(refuse_path);
 static const struct exchange_app unknown_method_app = ANSWER(refuse_method);
 static const struct exchange_app upgrade_required_app = ANSWER(refuse_plain);
 static const struct exchange_app foreign_origin_app = ANSWER(refuse_origin);
+static const struct exchange_app no_key_app = ANSWER(refuse_no_key);
+static const struct exchange_app wrong_key_app = ANSWER(refuse_wrong_key);
 static const struct exchange_app options_app = ANSWER(answer_options);
 
-static const struct exchange_app *choose(const struct exchange *x)
+/* The app of this route, for those who may use it. */
+static const struct exchange_app *enter(struct exchange *x, const struct route *route)
+{
+	enum ending ending = END_COMPLETE;
+
+	if (route->flags & (ROUTE_WEBSOCKET | ROUTE_ECHO) && x->request.websocket && !x->cors_origin &&
+		exchange_header(x, "origin"))
+		return &foreign_origin_app;
+	if (!(route->flags & ROUTE_OPEN))
+		ending = admit_identify(endpoint.admit, x);
+	if (ending != END_COMPLETE)
+		return ending == END_NO_KEY ? &no_key_app : &wrong_key_app;
+	return route->app;
+}
+
+static const struct exchange_app *choose(struct exchange *x)
 {
 	struct lookup found = look_up(&x->request);
 
-	if (found.route) {
-		if (found.route->flags & (ROUTE_WEBSOCKET | ROUTE_ECHO) && x->request.websocket &&
-			!x->cors_origin && exchange_header(x, "origin"))
-			return &foreign_origin_app;
-		return found.route->app;
-	}
+	if (found.route)
+		return enter(x, found.route);
 	if (!found.path_known)
 		return &unknown_path_app;
 	if (strcmp(x->request.method, "OPTIONS") == 0)

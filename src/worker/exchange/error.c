@@ -49,7 +49,7 @@ static bool refuse_late(struct exchange *x, const struct exchange_error *error)
 
 void exchange_refuse(struct exchange *x, const struct exchange_error *error)
 {
-	struct exchange_header headers[6] = { { "Content-Type", "application/json" } };
+	struct exchange_header headers[7] = { { "Content-Type", "application/json" } };
 	unsigned n = 1;
 	char retry_after[24];
 	struct buf body = BUF_INIT;
@@ -67,6 +67,11 @@ void exchange_refuse(struct exchange *x, const struct exchange_error *error)
 		headers[n++] = (struct exchange_header){ "X-Headgate-Limit", error->limit };
 	if (error->give_up)
 		headers[n++] = (struct exchange_header){ "x-should-retry", "false" };
+	if (error->ending == END_NO_KEY) /* RFC 6750, 3: no code where nothing was sent */
+		headers[n++] = (struct exchange_header){ "WWW-Authenticate", "Bearer realm=\"headgate\"" };
+	if (error->ending == END_WRONG_KEY)
+		headers[n++] = (struct exchange_header){ "WWW-Authenticate",
+			"Bearer realm=\"headgate\", error=\"invalid_token\"" };
 	if (error->ending == END_UPGRADE_REQUIRED) {
 		headers[n++] = (struct exchange_header){ "Sec-WebSocket-Version", "13" };
 		headers[n++] = (struct exchange_header){ "Upgrade", "websocket" };

@@ -110,12 +110,14 @@ size_t exchange_room(const struct exchange *x)
 
 void exchange_accept_ws(struct exchange *x)
 {
+	const struct exchange_header subprotocol = { "Sec-WebSocket-Protocol", x->subprotocol };
+
 	if (x->state == EXCHANGE_ENDED)
 		return;
 	BUG_ON(x->state != EXCHANGE_ASKED || !x->request.websocket);
 	x->status = 101;
 	x->state = EXCHANGE_WEBSOCKET;
-	x->port->accept_ws(x, NULL, 0);
+	x->port->accept_ws(x, &subprotocol, x->subprotocol[0] ? 1 : 0);
 }
 
 static void send_message(struct exchange *x, bool binary, const char *bytes, size_t len)
@@ -201,6 +203,8 @@ static void log_access(const struct exchange *x)
 		x->request.method, x->request.path, x->status,
 		note->ending < END_COUNT ? ending_facts[note->ending].code : "-", x->sent_bytes,
 		(double)(clock_us() - x->started_us) / 1e3);
+	if (x->client.name)
+		buf_addf(&line, " key=%s", x->client.name);
 	if (note->provider)
 		buf_addf(&line, " provider=%s", note->provider);
 	if (note->model)

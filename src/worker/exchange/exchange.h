@@ -91,6 +91,12 @@ struct exchange_note {
 	uint64_t tokens;
 };
 
+/* Who asks, as far as it is known: for limits, fairness and the access log. */
+struct exchange_client {
+	const char *name; /* of its key; NULL: it came without. Lives as long as the worker */
+	unsigned key;	  /* number in clients.keys; only with a name */
+};
+
 struct exchange {
 	const struct exchange_port *port;
 	const struct exchange_app *app;
@@ -101,6 +107,8 @@ struct exchange {
 	uint64_t started_us;
 	uint64_t sent_bytes; /* of bodies and messages */
 	char id[40];	     /* X-Request-Id: the client's if it is sane, else ours */
+	struct exchange_client client;
+	char subprotocol[64]; /* that a WebSocket is accepted with; "": none */
 	const char *cors_origin; /* the allowed Origin to name in answers, or NULL; set by the router */
 	struct exchange_note note;
 };
