@@ -17,6 +17,11 @@ void check_limits(struct loader *l);
 
 /* A URL of http(s) without credentials, query and fragment: NULL, or what is wrong; what would be right. */
 const char *check_base_url(const char *url);
+/*
+ * A file with certificates, read whole (*pem_r, the caller's). NULL, or what is wrong; what would
+ * be right (the caller's, too).
+ */
+char *check_ca_file(const char *path, char **pem_r);
 /* "*", or an origin as browsers send it (scheme://host[:port]). */
 bool check_is_origin(const char *text);
 /* host or host:port or [v6]:port, len bytes. */

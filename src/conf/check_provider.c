@@ -206,6 +206,24 @@ static void check_key(const struct subject *s)
 		warn_without_key(s);
 }
 
+/* It is kept whole: workers may not be allowed to read it. */
+static void check_ca(const struct subject *s)
+{
+	char *wrong;
+
+	if (!*s->p->ca_file || origin_of(s, P_ca_file)->bad)
+		return;
+	if (strncasecmp(s->p->base_url, "http://", 7) == 0) {
+		provider_error(s, P_ca_file,
+			"is of no use, for base_url is http:; give an https: URL, or drop it");
+		return;
+	}
+	wrong = check_ca_file(s->p->ca_file, &s->p->ca_pem);
+	if (wrong)
+		provider_error(s, P_ca_file, wrong);
+	free(wrong);
+}
+
 static bool has_model(const struct conf_provider *p, const char *model)
 {
 	if (strcmp(p->model, model) == 0)
@@ -371,6 +389,7 @@ void check_providers(struct loader *l)
 		check_one_line(&s);
 		check_url(&s);
 		check_key(&s);
+		check_ca(&s);
 		check_models(&s);
 		check_fallback(&s);
 	}

@@ -39,6 +39,7 @@ struct conf_provider {
 	char **keys;
 	unsigned nkeys; /* 0: requests go out without */
 	char *key;      /* the first one; "" if there is none */
+	char *ca_pem;   /* what stands in ca_file; NULL: the system's authorities */
 	/* Indices of the providers of fallback, in its order. */
 	unsigned *fallback_index;
 	unsigned nfallback;

@@ -33,6 +33,7 @@ void conf_free(struct conf *conf)
 		for (unsigned k = 0; k < conf->providers[i].nkeys; k++)
 			free(conf->providers[i].keys[k]);
 		free(conf->providers[i].keys);
+		free(conf->providers[i].ca_pem);
 		free(conf->providers[i].fallback_index);
 	}
 	free(conf->providers);

@@ -140,6 +140,20 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
 	return CURL_WRITEFUNC_ERROR;
 }
 
+/* The system's file of authorities, unlike its directory, is read once and kept by libcurl. */
+static void set_tls(CURL *easy, const struct conf_provider *conf)
+{
+	SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(easy, CURLOPT_CAPATH, NULL);
+	if (conf->ca_pem) {
+		struct curl_blob pem = { conf->ca_pem, strlen(conf->ca_pem), CURL_BLOB_NOCOPY };
+
+		SET(easy, CURLOPT_CAINFO_BLOB, &pem);
+	}
+}
+
 static void set_connection(CURL *easy, struct provider_call *call)
 {
 	struct provider *provider = call->provider;
@@ -161,6 +175,7 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	SET(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	SET(easy, CURLOPT_CLOSESOCKETDATA, provider);
 	SET(easy, CURLOPT_SOCKOPTFUNCTION, tune_socket);
+	set_tls(easy, conf);
 	if (!conf->keepalive_expiry_ms || !conf->max_keepalive) {
 		SET(easy, CURLOPT_FORBID_REUSE, 1L);
 		SET(easy, CURLOPT_FRESH_CONNECT, 1L);

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Certificates made on the spot, and nghttpx as a provider's TLS terminator that speaks HTTP/2.
+
+	from tls import *
+	with authority() as ca, Terminator(ca, sim) as front: ...	# front.url is https:
+"""
+import contextlib, os, shutil, socket, subprocess, tempfile
+from headgate import Process, skip_all
+
+NGHTTPX = shutil.which('nghttpx', path=os.environ['PATH'] + ':/usr/sbin:/usr/local/sbin')
+
+
+def need_nghttpx():
+	if not NGHTTPX:
+		skip_all('no nghttpx (Debian: nghttp2-proxy)')
+
+
+class Authority:
+	"""A certificate authority of our own in a directory; ca.pem is its certificate."""
+	def __init__(self, directory):
+		self.dir = directory
+		self.pem, self.key = self.path('ca.pem'), self.path('ca.key')
+		self._openssl('req', '-x509', *self._new_key(self.key), '-out', self.pem, '-days', '2', '-subj', '/CN=test authority')
+
+	def path(self, name):
+		return os.path.join(self.dir, name)
+
+	@staticmethod
+	def _new_key(path):
+		return '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', path
+
+	@staticmethod
+	def _openssl(*args):
+		subprocess.run(['openssl', *args], check=True, capture_output=True)
+
+	def certificate(self, name, san):
+		"""(certificate, key) of a server; san such as IP:127.0.0.1"""
+		cert, key, request, extra = (self.path(f'{name}.{end}') for end in ('pem', 'key', 'csr', 'ext'))
+		with open(extra, 'w') as file:
+			file.write(f'subjectAltName={san}\n')
+		self._openssl('req', *self._new_key(key), '-out', request, '-subj', f'/CN={name}')
+		self._openssl('x509', '-req', '-in', request, '-CA', self.pem, '-CAkey', self.key, '-CAcreateserial',
+			'-out', cert, '-days', '2', '-extfile', extra)
+		return cert, key
+
+
+@contextlib.contextmanager
+def authority():
+	with tempfile.TemporaryDirectory(prefix='headgate-ca-') as directory:
+		yield Authority(directory)
+
+
+class Terminator:
+	"""nghttpx on a free port, in front of a simulator; it speaks what alpn says, to the simulator HTTP/1.1
+	on a connection for each stream. Its access log tells the connection and the protocol of each request."""
+	def __init__(self, ca, sim, *args, san='IP:127.0.0.1', alpn='h2,http/1.1'):
+		cert, key = ca.certificate('provider', san)
+		for _ in range(10):		# it takes no port 0: somebody may be faster
+			with socket.create_server(('127.0.0.1', 0)) as s:
+				self.port = s.getsockname()[1]
+			self.process = Process([NGHTTPX, '--conf=/dev/null', '--workers=1', '--log-level=NOTICE', '--errorlog-file=/dev/stderr',
+				'--accesslog-file=/dev/stderr', '--accesslog-format=served $remote_port $alpn $status', f'--frontend=127.0.0.1,{self.port}',
+				f'--backend=127.0.0.1,{sim.port}', f'--npn-list={alpn}', *args, key, cert])
+			if self.process.wait_line(rf'Listening on 127\.0\.0\.1:{self.port}'):
+				break
+			self.process.end()
+		else:
+			raise RuntimeError('nghttpx did not start: ' + '\n'.join(self.process.lines))
+		self.url = f'https://127.0.0.1:{self.port}/v1'
+
+	def served(self):
+		"""(connection, protocol) of each request that has ended."""
+		return [tuple(line.split()[1:3]) for line in self.process.grep('^served ')]
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.process.end()
