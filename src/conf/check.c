@@ -126,6 +126,17 @@ static void check_origins(struct loader *l)
 	}
 }
 
+static void check_subprotocols(struct loader *l)
+{
+	const struct conf_texts *list = &l->conf->subprotocols;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (!check_is_token(list->text[i]))
+			global_error(l, G_subprotocols, list->text[i],
+				"is not the name of a subprotocol; give letters, digits and signs such as "
+				". - _, like chat.v1");
+}
+
 static char *default_run_dir(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -155,5 +166,6 @@ void check_globals(struct loader *l)
 	check_host(l);
 	check_endpoints(l);
 	check_origins(l);
+	check_subprotocols(l);
 	check_run_dir(l);
 }

@@ -24,6 +24,8 @@ const char *check_base_url(const char *url);
 char *check_ca_file(const char *path, char **pem_r);
 /* "*", or an origin as browsers send it (scheme://host[:port]). */
 bool check_is_origin(const char *text);
+/* A token of HTTP (RFC 9110, 5.6.2). */
+bool check_is_token(const char *text);
 /* host or host:port or [v6]:port, len bytes. */
 bool check_is_authority(const char *text, size_t len);
 

@@ -74,3 +74,8 @@ bool check_is_origin(const char *text)
 	text += scheme + 3;
 	return check_is_authority(text, strlen(text));
 }
+
+bool check_is_token(const char *text)
+{
+	return *text && !text[strspn(text, LETTERS DIGITS "!#$%&'*+-.^_`|~")];
+}

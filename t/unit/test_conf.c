@@ -863,6 +863,8 @@ START_TEST(hosts_endpoints_origins)
 		one_error(yaml, "f.yaml:2:30: chat.websocket.endpoint: ");
 		free(yaml);
 	}
+	one_error(PROVIDER_ONLY "chat: {websocket: {subprotocols: [chat.v1, 'a b']}}\n",
+		"f.yaml:2:34: chat.websocket.subprotocols: 'a b' is not the name of a subprotocol");
 	one_error(PROVIDER_ONLY "chat: {echo_endpoint: echo}\n",
 		"f.yaml:2:23: chat.echo_endpoint: 'echo' is not a path; give one that begins with /, such as /echo");
 	one_error(PROVIDER_ONLY "chat: {echo_endpoint: /health}\n",

@@ -2,6 +2,7 @@
 /* The guard's pure parts: heads right and wrong, chunked bodies cut anywhere, the WebSocket handshake. */
 #include "base/base.h"
 #include "base/buf.h"
+#include "conf/conf.h"
 #include "unit.h"
 #include "worker/http/chunked.h"
 #include "worker/http/head.h"
@@ -343,6 +344,10 @@ static const struct {
 	{ UPGRADE V13 KEY "\r\n", true, END_COMPLETE },
 	{ GET HOST "Upgrade: h2c, websocket\r\nConnection: upgrade\r\n" V13 KEY "\r\n", true, END_COMPLETE },
 	{ GET HOST "Upgrade: h2c\r\nConnection: upgrade\r\n" V13 KEY "\r\n", false, END_COMPLETE },
+	{ GET HOST "Upgrade: foo, bar/2\r\nConnection: upgrade\r\n\r\n", false, END_UPGRADE_REQUIRED },
+	{ POST "Upgrade: foo\r\nConnection: upgrade\r\n\r\n", false, END_UPGRADE_REQUIRED },
+	{ GET HOST "Upgrade: foo\r\n\r\n", false, END_COMPLETE },
+	{ "GET / HTTP/1.0\r\nUpgrade: foo\r\nConnection: upgrade\r\n\r\n", false, END_COMPLETE },
 	{ GET HOST "Upgrade: websocket\r\n" V13 KEY "\r\n", false, END_COMPLETE },
 	{ GET HOST "Connection: upgrade\r\n" V13 KEY "\r\n", false, END_COMPLETE },
 	{ POST "Upgrade: websocket\r\nConnection: upgrade\r\n" V13 KEY "\r\n", false, END_COMPLETE },
@@ -388,11 +393,41 @@ START_TEST(websocket_accept)
 }
 END_TEST
 
+START_TEST(websocket_subprotocols)
+{
+	static char one[] = "chat.v1", two[] = "realtime";
+	static char *texts[] = { one, two };
+	const struct conf_texts spoken = { texts, 2 }, none = { NULL, 0 };
+	static const struct {
+		const char *offered, *more, *chosen;
+	} rows[] = {
+		{ "chat.v1", NULL, "chat.v1" },
+		{ "realtime, openai-insecure-api-key.sk-1", NULL, "realtime" },
+		{ "openai-insecure-api-key.sk-1,realtime", NULL, "realtime" },
+		{ "x,\trealtime ,chat.v1", NULL, "realtime" },
+		{ "x", "chat.v1", "chat.v1" },
+		{ "Chat.v1, chat.v, chat.v12, realtim", NULL, NULL },
+		{ "", ",, ,", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct exchange_header fields[] = { { "X", "chat.v1" },
+			{ "sec-websocket-protocol", rows[i].offered },
+			{ "Sec-WebSocket-Protocol", rows[i].more } };
+		unsigned n = rows[i].more ? 3 : 2;
+
+		ck_assert_pstr_eq(ws_handshake_subprotocol(fields, n, &spoken), rows[i].chosen);
+		ck_assert_ptr_null(ws_handshake_subprotocol(fields, n, &none));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("guard", wrong_heads_are_refused, right_heads_are_understood, fields_are_counted,
 		the_end_of_a_head_is_found_at_every_split,
 		what_can_never_become_a_head_is_broken_at_once,
 		chunked_bodies_are_decoded_at_every_split, a_body_may_be_as_large_as_allowed,
-		extensions_and_trailers_have_an_end, websocket_handshakes, websocket_accept);
+		extensions_and_trailers_have_an_end, websocket_handshakes, websocket_accept,
+		websocket_subprotocols);
 }

@@ -161,7 +161,8 @@ void conn_free(struct conn *c)
 	c->lost = true; /* what the app may still write in on_close() goes nowhere */
 	conn_end_exchange(c, c->stalled ? END_CLIENT_STALLED : END_CLIENT_GONE);
 	conn_forget(c);
-	ws_free(c);
+	if (c->ws)
+		ws_free(c->ws);
 	head_release(&c->head);
 	buf_release(&c->text);
 	buf_release(&c->body);
@@ -233,7 +234,7 @@ static bool step(struct conn *c)
 	case CONN_FLUSH:
 		return flush_step(c);
 	case CONN_WEBSOCKET:
-		return ws_step(c);
+		return h1_ws_step(c);
 	case CONN_LINGER:
 		return linger_step(c);
 	case CONN_DEAD:

@@ -10,7 +10,7 @@
  *	conn.c     birth, callbacks, settle, lingering close, death
  *	guard.c    HEAD, BODY: bytes to one clean message at a time
  *	h1.c       RUNNING: the message as an exchange, and its answer; libevhtp's part
- *	ws.c       WEBSOCKET
+ *	h1_ws.c    WEBSOCKET: a connection that carries one; ws.c is the WebSocket itself
  *	out.c      bytes to the client
  */
 #ifndef WORKER_HTTP_CONN_H
@@ -23,6 +23,7 @@
 #include "worker/http/chunked.h"
 #include "worker/http/head.h"
 #include "worker/http/http.h"
+#include "worker/http/ws.h"
 
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -30,8 +31,6 @@
 #include <event2/listener.h>
 #include <evhtp.h>
 #include <sys/uio.h>
-
-struct ws;
 
 /* A listening socket of another worker that we accept from for a while. */
 struct extra_listener {
@@ -67,6 +66,7 @@ struct http {
 	const struct timeval *idle_timeout;
 	const struct timeval *stall_timeout;
 	const struct timeval *farewell_timeout;
+	struct ws_common ws_common;
 	struct gather gather;
 	size_t input_max; /* unread bytes of one connection that we hold */
 	unsigned nconns;
@@ -144,7 +144,7 @@ void conn_free(struct conn *c);
  */
 bool guard_step(struct conn *c);
 bool h1_step(struct conn *c);
-bool ws_step(struct conn *c);
+bool h1_ws_step(struct conn *c);
 
 /* ---- out.c ---- */
 
@@ -174,12 +174,10 @@ void h1_end(struct conn *c);
 void h1_refuse(struct conn *c, enum ending ending, const char *why);
 extern const struct exchange_port h1_port;
 
-/* ---- ws.c ---- */
+/* ---- h1_ws.c: h1_port's part of it ---- */
 
-void ws_accept(struct exchange *x, const struct exchange_header *h, unsigned n);
-void ws_send(struct exchange *x, bool binary, const char *bytes, size_t len);
-void ws_close(struct exchange *x, unsigned code, const char *reason);
-/* Free what hangs at c->ws; harmless if nothing does. */
-void ws_free(struct conn *c);
+void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned n);
+void h1_send_message(struct exchange *x, bool binary, const char *bytes, size_t len);
+void h1_close_ws(struct exchange *x, unsigned code, const char *reason);
 
 #endif

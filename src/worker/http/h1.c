@@ -196,9 +196,9 @@ const struct exchange_port h1_port = {
 	.finish = h1_finish,
 	.abort = h1_abort,
 	.room = h1_room,
-	.accept_ws = ws_accept,
-	.send_message = ws_send,
-	.close_ws = ws_close,
+	.accept_ws = h1_accept_ws,
+	.send_message = h1_send_message,
+	.close_ws = h1_close_ws,
 };
 
 /* ---- libevhtp's books ---- */

@@ -183,6 +183,7 @@ static void set_sizes_and_times(struct http *http)
 	http->idle_timeout = common_timeout(http->base, conf->keepalive_timeout_ms);
 	http->stall_timeout = common_timeout(http->base, conf->client_stall_timeout_ms);
 	http->farewell_timeout = common_timeout(http->base, FAREWELL_MS);
+	http->ws_common = (struct ws_common){ .conf = conf, .farewell = http->farewell_timeout };
 }
 
 struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,

@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "worker/http/ws_handshake.h"
 #include "base/bug.h"
+#include "conf/conf.h"
 
 #include <openssl/evp.h>
 #include <strings.h>
@@ -25,15 +26,25 @@ static const char *only(const struct head *head, const char *name)
 	return value;
 }
 
-bool ws_handshake_asked(const struct head *head)
+static bool upgrade_has(const struct head *head, const char *protocol)
 {
-	if (strcmp(head->method, "GET") || head->minor != 1 || !head->upgrade || head->has_body)
-		return false;
 	for (unsigned i = 0; i < head->nfields; i++)
 		if (!strcasecmp(head->fields[i].name, "Upgrade") &&
-			head_list_has(head->fields[i].value, "websocket"))
+			(!protocol || head_list_has(head->fields[i].value, protocol)))
 			return true;
 	return false;
+}
+
+bool ws_handshake_asked(const struct head *head)
+{
+	return !strcmp(head->method, "GET") && head->minor == 1 && head->upgrade && !head->has_body &&
+	       upgrade_has(head, "websocket");
+}
+
+static bool asks_for_another(const struct head *head)
+{
+	return head->minor == 1 && head->upgrade && upgrade_has(head, NULL) &&
+	       !upgrade_has(head, "websocket") && !upgrade_has(head, "h2c");
 }
 
 static bool key_ok(const char *key)
@@ -50,6 +61,10 @@ enum ending ws_handshake_check(const struct head *head, const char **why_r)
 {
 	const char *version = only(head, "Sec-WebSocket-Version");
 
+	if (asks_for_another(head)) {
+		*why_r = "of all upgrades only that to websocket is served here";
+		return END_UPGRADE_REQUIRED;
+	}
 	if (!ws_handshake_asked(head))
 		return END_COMPLETE;
 	if (!version || strcmp(version, "13")) {
@@ -72,4 +87,32 @@ void ws_handshake_accept(const struct head *head, char accept[WS_ACCEPT_SIZE])
 	snprintf(text, sizeof(text), "%s%s", only(head, "Sec-WebSocket-Key"), GUID);
 	BUG_ON(!EVP_Digest(text, strlen(text), digest, &len, EVP_sha1(), NULL) || len != 20);
 	EVP_EncodeBlock((unsigned char *)accept, digest, (int)len);
+}
+
+/* The one of `spoken` that item[len] names, letter for letter. */
+static const char *find_spoken(const char *item, size_t len, const struct conf_texts *spoken)
+{
+	for (size_t i = 0; i < spoken->count; i++)
+		if (strlen(spoken->text[i]) == len && !memcmp(spoken->text[i], item, len))
+			return spoken->text[i];
+	return NULL;
+}
+
+const char *ws_handshake_subprotocol(
+	const struct exchange_header *fields, unsigned nfields, const struct conf_texts *spoken)
+{
+	for (unsigned i = 0; i < nfields; i++) {
+		const char *list = fields[i].value, *found;
+
+		if (strcasecmp(fields[i].name, "Sec-WebSocket-Protocol"))
+			continue;
+		while (*(list += strspn(list, ", \t"))) {
+			size_t len = strcspn(list, ", \t");
+
+			if ((found = find_spoken(list, len, spoken)))
+				return found;
+			list += len;
+		}
+	}
+	return NULL;
 }

@@ -6,10 +6,19 @@
 #include "base/base.h"
 #include "worker/http/head.h"
 
-/* Does this head ask for an upgrade to WebSocket (of any version)? Other upgrades are not served, so they are ignored. */
+struct conf_texts;
+
+/* Does this head ask for an upgrade to WebSocket (of any version)? */
 bool ws_handshake_asked(const struct head *head);
-/* END_COMPLETE if it does not ask, or asks correctly for version 13; else why the upgrade is refused. */
+/*
+ * END_COMPLETE if it asks for no upgrade, or correctly for version 13; else why the upgrade is refused. One to
+ * h2c is passed over (RFC 9113, 3.1: obsolete, but some clients offer it with every request); any other is
+ * refused rather than left to a client that waits for it.
+ */
 enum ending ws_handshake_check(const struct head *head, const char **why_r);
+/* The first subprotocol offered that is among those spoken (4.2.2), or NULL: answer none. */
+const char *ws_handshake_subprotocol(
+	const struct exchange_header *fields, unsigned nfields, const struct conf_texts *spoken);
 
 #define WS_ACCEPT_SIZE 29
 /* The value of Sec-WebSocket-Accept for the head's key (4.2.2), NUL-terminated. */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * h1_ws.c - a WebSocket over a connection of its own, taken over from libevhtp: the handshake's
+ * answer, and the connection as the carrier of ws.c.
+ */
+#include "base/base.h"
+#include "worker/http/conn.h"
+#include "conf/conf.h"
+#include "worker/http/ws.h"
+#include "worker/http/ws_handshake.h"
+
+#include <event2/buffer.h>
+
+static struct conn *conn_of(const struct exchange *x)
+{
+	return container_of(x, struct conn, x);
+}
+
+/* ---- the carrier ---- */
+
+static void carrier_send(void *arg, const struct iovec *parts, unsigned n)
+{
+	conn_send(arg, parts, n);
+}
+
+static void carrier_timer(void *arg, const struct timeval *duration)
+{
+	conn_timer(arg, duration);
+}
+
+static const struct ws_carrier carrier = { .send = carrier_send, .timer = carrier_timer };
+
+/* ---- the port ---- */
+
+void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned n)
+{
+	struct conn *c = conn_of(x);
+	struct buf head = BUF_INIT;
+	char accept[WS_ACCEPT_SIZE];
+	const char *subprotocol = ws_handshake_subprotocol(
+		c->head.fields, c->head.nfields, &c->http->conf->subprotocols);
+
+	ws_handshake_accept(&c->head, accept);
+	buf_addf(&head,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: %s\r\nX-Request-Id: %s\r\n",
+		accept, x->id);
+	for (unsigned i = 0; i < n; i++)
+		buf_addf(&head, "%s: %s\r\n", h[i].name, h[i].value);
+	if (subprotocol)
+		buf_addf(&head, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
+	buf_adds(&head, "\r\n");
+	conn_take_over(c);
+	c->ws = ws_new(&c->http->ws_common, x, &carrier, c);
+	c->phase = CONN_WEBSOCKET;
+	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
+	buf_release(&head);
+	conn_settle_later(c); /* bytes behind the handshake may be here already */
+}
+
+void h1_send_message(struct exchange *x, bool binary, const char *bytes, size_t len)
+{
+	ws_send(conn_of(x)->ws, binary, bytes, len);
+}
+
+void h1_close_ws(struct exchange *x, unsigned code, const char *reason)
+{
+	ws_close(conn_of(x)->ws, code, reason);
+	conn_settle_later(conn_of(x));
+}
+
+/* ---- the step ---- */
+
+/* All is said: close the TCP connection behind our last frame. */
+static bool leave(struct conn *c)
+{
+	conn_end_exchange(c, ws_ending(c->ws));
+	c->last = true;
+	c->phase = CONN_FLUSH;
+	return true;
+}
+
+bool h1_ws_step(struct conn *c)
+{
+	/* who does not read our answers gets no more of them */
+	bool hear = conn_room(c) > 0;
+	enum ws_result result = WS_WAIT;
+
+	if (conn_offer_room(c))
+		return true;
+	if (c->timed_out) {
+		c->timed_out = false;
+		result = ws_timeout(c->ws);
+	} else if (hear) {
+		result = ws_take(c->ws, bufferevent_get_input(c->bev));
+	}
+	if (result == WS_OVER)
+		return leave(c);
+	if (result == WS_MORE)
+		return true;
+	if (!c->eof && (hear || !c->departed))
+		return false;
+	conn_end_exchange(c, END_CLIENT_GONE);
+	c->phase = CONN_DEAD;
+	return true;
+}
