@@ -22,7 +22,7 @@ static const char usage_text[] =
 	"  -h, --help               print this\n"
 	"\n"
 	"Without -t or --dump-config it serves, in the foreground.\n"
-	"Signals: QUIT drains, TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
+	"Signals: HUP reloads, QUIT drains, TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
 
 enum command { COMMAND_SERVE, COMMAND_TEST, COMMAND_DUMP };
 
@@ -79,7 +79,7 @@ static int with_config(const char *path, bool path_given, enum command command)
 		return EXIT_CONF;
 	}
 	if (command == COMMAND_SERVE) {
-		status = master_run(conf);
+		return master_run(conf);
 	} else if (command == COMMAND_DUMP) {
 		conf_dump(conf, stdout);
 		status = finish_output();

@@ -34,6 +34,9 @@ enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
 
 struct conf_provider {
 	char *name;
+	/* Its number in the segment (SHM_GATE_PROVIDER(), statistics). After a load that is its
+	 * number here; a reload keeps the places of those that were there before. */
+	unsigned place;
 	/* What goes out as "Authorization: Bearer": from api_key, api_keys or api_key_file (one of
 	 * them), else from the environment's api_key_env. Never log one. */
 	char **keys;
@@ -81,6 +84,15 @@ struct conf {
 struct conf *conf_load(const char *path, struct conf_texts *errors_r);
 void conf_free(struct conf *conf);
 void conf_texts_release(struct conf_texts *texts);
+
+/*
+ * What a reload from `now` to `next` takes: nothing, a store into the segment, or new workers. What
+ * takes a restart is put back in `next` to what it is in `now`. One line for each such option in
+ * changed_r ("path: 100 -> 200") and in kept_r; secrets are not shown. Caller frees both.
+ */
+enum conf_change { CONF_SAME, CONF_LIVE, CONF_WORKERS };
+enum conf_change conf_diff(const struct conf *now, struct conf *next, struct conf_texts *changed_r,
+	struct conf_texts *kept_r);
 
 /* Every option with its value and where it came from, as YAML with comments; secrets as ***. */
 void conf_dump(const struct conf *conf, FILE *out);

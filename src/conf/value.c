@@ -304,6 +304,53 @@ void value_release(const struct option *option, void *object)
 		free(*(char **)field);
 }
 
+static bool is_text(const struct option *option)
+{
+	return option->type == OPTION_TEXT || option->type == OPTION_SECRET;
+}
+
+static size_t size_of(const struct option *option)
+{
+	return option->type == OPTION_BOOL   ? sizeof(bool)
+	       : option->type == OPTION_REAL ? sizeof(double)
+					     : sizeof(uint64_t);
+}
+
+bool value_equal(const struct option *option, const void *a, const void *b)
+{
+	const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
+	const struct conf_texts *s = x, *t = y;
+
+	if (is_text(option))
+		return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+	if (!option_is_list(option))
+		return memcmp(x, y, size_of(option)) == 0;
+	if (s->count != t->count)
+		return false;
+	for (size_t i = 0; i < s->count; i++)
+		if (strcmp(s->text[i], t->text[i]) != 0)
+			return false;
+	return true;
+}
+
+void value_copy(const struct option *option, void *to, const void *from)
+{
+	const void *source = (const char *)from + option->offset;
+	void *target = (char *)to + option->offset;
+	const struct conf_texts *texts = source;
+
+	value_release(option, to);
+	if (is_text(option)) {
+		*(char **)target = xstrdup(*(char *const *)source);
+	} else if (option_is_list(option)) {
+		*(struct conf_texts *)target = (struct conf_texts){ 0 };
+		for (size_t i = 0; i < texts->count; i++)
+			texts_add(target, xstrdup(texts->text[i]));
+	} else {
+		memcpy(target, source, size_of(option));
+	}
+}
+
 void value_format_ms(uint64_t ms, struct buf *out)
 {
 	if (ms && ms % 3600000 == 0)

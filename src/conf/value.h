@@ -32,6 +32,12 @@ void value_wants(const struct option *option, struct buf *out);
 /* Give back what the field holds. */
 void value_release(const struct option *option, void *object);
 
+/* Do both objects have the same value there? */
+bool value_equal(const struct option *option, const void *a, const void *b);
+
+/* Give `to` the value that `from` has. */
+void value_copy(const struct option *option, void *to, const void *from);
+
 /* "30s", "250ms", "1h"; "64KiB", "8192". */
 void value_format_ms(uint64_t ms, struct buf *out);
 void value_format_bytes(uint64_t bytes, struct buf *out);

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "master/limits.h"
 #include "master/listen.h"
 #include "master/master.h"
 #include "shm/segment.h"
@@ -18,7 +19,6 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
-#define WINDOW_MS 60000u
 #define ERROR_BYTES 256
 
 static bool open_log(struct master *m)
@@ -91,65 +91,6 @@ static bool make_run_dir(const char *dir)
 	return true;
 }
 
-static uint32_t window_ms(void)
-{
-#ifdef HEADGATE_DEVELOPER
-	const char *text = getenv("HEADGATE_TEST_WINDOW_MS");
-	unsigned long ms = text ? strtoul(text, NULL, 10) : 0;
-
-	if (ms > 0 && ms <= WINDOW_MS) {
-		log_warning("master", "HEADGATE_TEST_WINDOW_MS: a minute is %lu ms for requests_per_minute",
-			ms);
-		return (uint32_t)ms;
-	}
-#endif
-	return WINDOW_MS;
-}
-
-/* What is in the segment, in the fixed places that segment.h names. */
-static struct shm *make_segment(const struct conf *conf, unsigned nslots, const char *path, char *error)
-{
-	unsigned n = conf->nproviders;
-	struct shm_gate_spec *gates = xcalloc(SHM_GATES(n), sizeof(*gates));
-	struct shm_window_spec *windows = xcalloc(n + 1, sizeof(*windows));
-	const char **names = xcalloc(n + 1, sizeof(*names));
-	struct shm_spec spec = { .nslots = nslots, .ngates = SHM_GATES(n), .gates = gates, .nwindows = n,
-		.windows = windows, .nproviders = n, .providers = names };
-	uint32_t minute_ms = window_ms();
-	struct shm *shm;
-
-	gates[SHM_GATE_PLACES] = (struct shm_gate_spec){
-		"chat.websocket.concurrency.max_connections", conf->max_connections };
-	for (unsigned p = 0; p < n; p++) {
-		const struct conf_provider *provider = &conf->providers[p];
-
-		names[p] = provider->name;
-		gates[SHM_GATE_PROVIDER(p)] = (struct shm_gate_spec){
-			xasprintf("llm.providers.%s.http_client.concurrent_requests", provider->name),
-			provider->concurrent_requests };
-		gates[SHM_GATE_POOL(p)] = (struct shm_gate_spec){
-			xasprintf("llm.providers.%s.http_client.max_connections", provider->name),
-			provider->pool_max_connections };
-		gates[SHM_GATE_IDLE(p)] = (struct shm_gate_spec){
-			xasprintf("llm.providers.%s.http_client.max_keepalive", provider->name),
-			provider->max_keepalive };
-		windows[SHM_WINDOW_PROVIDER(p)] = (struct shm_window_spec){
-			xasprintf("llm.providers.%s.http_client.requests_per_minute", provider->name),
-			(uint32_t)provider->requests_per_minute, minute_ms };
-	}
-	shm = shm_create(path, &spec, error);
-	for (unsigned p = 0; p < n; p++) {
-		free((char *)gates[SHM_GATE_PROVIDER(p)].name);
-		free((char *)gates[SHM_GATE_POOL(p)].name);
-		free((char *)gates[SHM_GATE_IDLE(p)].name);
-		free((char *)windows[SHM_WINDOW_PROVIDER(p)].name);
-	}
-	free(gates);
-	free(windows);
-	free(names);
-	return shm;
-}
-
 static bool open_segment(struct master *m)
 {
 	char *path = conf_segment_path(m->conf);
@@ -158,7 +99,7 @@ static bool open_segment(struct master *m)
 	char *dir = slash && slash > path ? xmemdup0(path, (size_t)(slash - path)) : xstrdup("/");
 
 	if (make_run_dir(dir)) {
-		m->shm = make_segment(m->conf, m->nslots, path, error);
+		m->shm = limits_segment(m->conf, m->nslots, path, error);
 		if (!m->shm)
 			log_error("master", "%s", error);
 	}
@@ -186,17 +127,27 @@ static int *no_fds(unsigned n)
 	return fds;
 }
 
+/* One generation serves, and some may drain. */
+static unsigned slots_for(const struct conf *conf)
+{
+	uint64_t n = conf->workers * (1 + conf->max_generations);
+
+	return n < PLAN_SLOTS_MAX ? (unsigned)n : PLAN_SLOTS_MAX;
+}
+
 int boot(struct master *m)
 {
 	const struct conf *conf = m->conf;
 	char error[ERROR_BYTES];
 
-	m->nslots = (unsigned)conf->workers;
+	m->ndoors = (unsigned)conf->workers;
+	m->nslots = slots_for(conf);
 	m->wake_fds = no_fds(m->nslots);
-	m->listen_fds = no_fds(m->nslots);
+	m->listen_fds = no_fds(m->ndoors);
 	m->ready_fds = no_fds(m->nslots);
 	m->procs = xcalloc(m->nslots, sizeof(*m->procs));
-	m->generations = xcalloc(m->nslots, sizeof(*m->generations));
+	m->lives = xcalloc(m->nslots, sizeof(*m->lives));
+	m->places = xcalloc(m->nslots, sizeof(*m->places));
 	m->lifeline[0] = m->lifeline[1] = m->log_fd = -1;
 	log_who("master");
 	if (!open_log(m))
@@ -210,7 +161,7 @@ int boot(struct master *m)
 			"chat.websocket.host is %s and clients need no key: anybody who reaches this "
 			"address can use the providers",
 			conf->host);
-	if (!listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->nslots, m->url,
+	if (!listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors, m->url,
 		    error)) {
 		log_error("master", "%s", error);
 		return EXIT_FAILURE;
@@ -218,10 +169,11 @@ int boot(struct master *m)
 	if (!open_segment(m))
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
-		log_error("master", "no descriptors for %u workers: %s", m->nslots, strerror(errno));
+		log_error("master", "no descriptors for %u workers: %s", m->ndoors, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	shm_bind(m->shm, SHM_MASTER, m->wake_fds);
+	limits_apply(m->shm, conf);
 	return EXIT_SUCCESS;
 }
 
@@ -252,12 +204,13 @@ void boot_announce(const struct master *m)
 			p->pool_max_connections, p->concurrent_requests,
 			seconds_text(p->pool_timeout_ms, seconds));
 	}
-	log_info("master", "listening on %s (%u workers)", m->url, m->nslots);
+	log_info("master", "listening on %s (%u workers)", m->url, m->ndoors);
 }
 
 void boot_undo(struct master *m)
 {
-	listen_close(m->listen_fds, m->nslots);
+	if (m->listen_fds)
+		listen_close(m->listen_fds, m->ndoors);
 	listen_close(m->ready_fds, m->nslots);
 	listen_close(m->wake_fds, m->nslots);
 	fd_close(&m->lifeline[0]);
@@ -268,7 +221,8 @@ void boot_undo(struct master *m)
 	free(m->listen_fds);
 	free(m->ready_fds);
 	free(m->procs);
-	free(m->generations);
+	free(m->lives);
+	free(m->places);
 	log_setup(STDERR_FILENO, LOG_INFO, LOG_CONSOLE);
 	fd_close(&m->log_fd);
 }

@@ -14,6 +14,7 @@
 #include "master/boot.h"
 #include "master/plan.h"
 #include "master/proc.h"
+#include "master/reload.h"
 #include "shm/segment.h"
 
 #include <poll.h>
@@ -81,7 +82,7 @@ static void wait_for_news(struct master *m, uint64_t wake_ms)
 static void close_doors(struct master *m)
 {
 	shm_set_draining(m->shm);
-	listen_close(m->listen_fds, m->nslots);
+	listen_close(m->listen_fds, m->ndoors);
 }
 
 /* Carry out; the exit status once the plan says to leave, else -1. */
@@ -106,8 +107,23 @@ static int carry_out(struct master *m, const struct plan_out *out)
 			proc_signal(m, a->slot, a->value);
 			break;
 		case PLAN_READY:
+			shm_set_generation(m->shm, m->memory.serving);
 			boot_announce(m);
 			break;
+		case PLAN_ROLL:
+			reload_begin(m, (unsigned)a->value);
+			break;
+		case PLAN_TOOK_OVER:
+			reload_done(m, (unsigned)a->value);
+			break;
+		case PLAN_ROLL_BACK:
+			reload_undo(m, (unsigned)a->value);
+			break;
+		case PLAN_WAIT:
+			log_warning("master", "reload: new workers wait until a generation that drains has left "
+				"(max_generations)");
+			break;
+		case PLAN_LEAVE_DOORS:
 		case PLAN_CLOSE_DOORS:
 			close_doors(m);
 			break;
@@ -133,11 +149,10 @@ static void say_stage(enum plan_stage stage)
 static int run(struct master *m)
 {
 	struct plan_in in = {
+		.ndoors = m->ndoors,
 		.nslots = m->nslots,
 		.procs = m->procs,
-		.worker_timeout_ms = m->conf->worker_timeout_ms,
-		.shutdown_timeout_ms = m->conf->shutdown_timeout_ms,
-		.drain_timeout_ms = m->conf->drain_timeout_ms,
+		.max_generations = (unsigned)m->conf->max_generations,
 	};
 	struct plan_out out;
 	int status = -1;
@@ -145,9 +160,11 @@ static int run(struct master *m)
 	while (status < 0) {
 		if (had(SIGCHLD))
 			proc_reap(m);
-		if (had(SIGHUP))
-			log_warning("master", "HUP: nothing was reloaded; restart headgate to use a changed file");
+		in.reload = had(SIGHUP) && m->memory.stage < PLAN_DRAINING && reload(m);
 		proc_feel_hearts(m);
+		in.worker_timeout_ms = m->conf->worker_timeout_ms;
+		in.shutdown_timeout_ms = m->conf->shutdown_timeout_ms;
+		in.drain_timeout_ms = m->conf->drain_timeout_ms;
 		in.now_ms = clock_ms();
 		in.stop = had(SIGTERM) | had(SIGINT);
 		in.drain = had(SIGQUIT);
@@ -164,7 +181,7 @@ static int run(struct master *m)
 	return status;
 }
 
-int master_run(const struct conf *conf)
+int master_run(struct conf *conf)
 {
 	struct master m = { .conf = conf };
 	int status;
@@ -176,5 +193,8 @@ int master_run(const struct conf *conf)
 		log_info("master", "stopped");
 	}
 	boot_undo(&m);
+	conf_free(m.pending);
+	conf_free(m.coming);
+	conf_free(m.conf);
 	return status;
 }

@@ -17,23 +17,27 @@ struct conf;
 struct shm;
 
 struct master {
-	const struct conf *conf;
+	struct conf *conf;    /* of the generation that serves */
+	struct conf *coming;  /* of the one that starts; or NULL */
+	struct conf *pending; /* accepted, of the one after it; or NULL */
 	struct shm *shm;
 	unsigned nslots;
+	unsigned ndoors;
 	int *wake_fds;	 /* eventfd of each slot */
-	int *listen_fds; /* SO_REUSEPORT socket of each slot */
+	int *listen_fds; /* SO_REUSEPORT socket of each door */
 	int lifeline[2]; /* workers hold the read end; our end closes when we die, however that is */
 	int log_fd;	 /* of logging.file; -1: standard error */
 	char url[LISTEN_URL_BYTES];
 	struct plan_proc *procs; /* one per slot */
 	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
-	unsigned *generations;
+	unsigned *lives;   /* how many each slot has had */
+	uint32_t *places;  /* providers' places that the process of each slot uses, a bit each */
 	struct plan_memory memory;
 	bool audit_owed;
 	uint64_t recovered; /* permits, by the audit that is going on */
 };
 
-/* Run the daemon with this configuration (stays the caller's) until it is told to leave; the exit status. */
-int master_run(const struct conf *conf);
+/* Run the daemon with this configuration, and free it, until it is told to leave; the exit status. */
+int master_run(struct conf *conf);
 
 #endif

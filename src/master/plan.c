@@ -54,8 +54,14 @@ static uint64_t backoff_ms(unsigned quick_deaths)
 	return wait < PLAN_BACKOFF_MAX_MS ? wait : PLAN_BACKOFF_MAX_MS;
 }
 
-/* Take note of a death: when may the successor start? */
-static void note_death(const struct plan_proc *proc, struct plan_slot *slot)
+/* Workers of these generations are replaced. */
+static bool is_wanted(const struct plan_memory *m, unsigned generation)
+{
+	return generation && (generation == m->serving || generation == m->coming);
+}
+
+/* Take note of a death: when may the successor start? Who was to leave has none. */
+static void note_death(const struct plan_proc *proc, struct plan_memory *m, struct plan_slot *slot)
 {
 	uint64_t lived_ms = proc->ended_ms - proc->spawned_ms;
 
@@ -63,6 +69,10 @@ static void note_death(const struct plan_proc *proc, struct plan_slot *slot)
 		return;
 	slot->deaths = proc->deaths;
 	slot->killed = false;
+	if (!is_wanted(m, slot->generation)) {
+		*slot = (struct plan_slot){ .deaths = proc->deaths };
+		return;
+	}
 	if (!proc->ready || lived_ms < PLAN_QUICK_DEATH_MS)
 		slot->quick_deaths++;
 	else if (lived_ms >= PLAN_HEALTHY_MS)
@@ -71,15 +81,17 @@ static void note_death(const struct plan_proc *proc, struct plan_slot *slot)
 }
 
 /* Nobody is replaced once we want to leave. */
-static void replace_the_dead(const struct plan_in *in, struct plan_out *out)
+static void fill_the_doors(const struct plan_in *in, struct plan_out *out)
 {
 	for (unsigned i = 0; i < in->nslots; i++) {
-		if (in->procs[i].pid)
+		struct plan_slot *slot = &out->memory.slot[i];
+
+		if (in->procs[i].pid || !is_wanted(&out->memory, slot->generation))
 			continue;
-		if (out->memory.slot[i].spawn_ms <= in->now_ms)
-			act(out, PLAN_SPAWN, i, 0);
+		if (slot->spawn_ms <= in->now_ms)
+			act(out, PLAN_SPAWN, i, (int)slot->door);
 		else
-			wake_by(out, out->memory.slot[i].spawn_ms);
+			wake_by(out, slot->spawn_ms);
 	}
 }
 
@@ -102,24 +114,148 @@ static void watch_hearts(const struct plan_in *in, struct plan_out *out)
 	}
 }
 
-/* A worker that cannot be set up ends the boot: its successor could not either. */
-static bool boot_failed(const struct plan_in *in)
+/* ---- generations ---- */
+
+static bool is_free(const struct plan_in *in, const struct plan_memory *m, unsigned slot)
+{
+	return !m->slot[slot].generation && !in->procs[slot].pid && !in->procs[slot].foreign;
+}
+
+/* A slot for each door, the lowest ones: false if there are not enough. */
+static bool take_slots(const struct plan_in *in, struct plan_memory *m, unsigned generation)
+{
+	unsigned free = 0, door = 0;
+
+	for (unsigned i = 0; i < in->nslots; i++)
+		free += is_free(in, m, i);
+	if (free < in->ndoors)
+		return false;
+	for (unsigned i = 0; i < in->nslots && door < in->ndoors; i++) {
+		if (is_free(in, m, i))
+			m->slot[i] = (struct plan_slot){ .generation = generation, .door = door++,
+				.deaths = in->procs[i].deaths };
+	}
+	return true;
+}
+
+/* Is every door of this generation manned by a worker that is ready? */
+static bool is_ready(const struct plan_in *in, const struct plan_memory *m, unsigned generation)
 {
 	for (unsigned i = 0; i < in->nslots; i++) {
-		if (in->procs[i].deaths && in->procs[i].setup_failed)
+		if (m->slot[i].generation == generation && (!in->procs[i].pid || !in->procs[i].ready))
+			return false;
+	}
+	return true;
+}
+
+/* A worker of it cannot be set up (its successor could not either), or falls again and again. */
+static bool is_hopeless(const struct plan_in *in, const struct plan_memory *m, unsigned generation,
+	unsigned deaths_allowed)
+{
+	for (unsigned i = 0; i < in->nslots; i++) {
+		if (m->slot[i].generation == generation && in->procs[i].deaths &&
+			((in->procs[i].setup_failed && !in->procs[i].pid) ||
+				m->slot[i].quick_deaths > deaths_allowed))
 			return true;
 	}
 	return false;
 }
 
-static bool all_ready(const struct plan_in *in)
+/* Workers of this generation are not replaced any more; what runs of it hears the signal. */
+static void dismiss(const struct plan_in *in, struct plan_out *out, unsigned generation, int signo)
 {
 	for (unsigned i = 0; i < in->nslots; i++) {
-		if (!in->procs[i].pid || !in->procs[i].ready)
-			return false;
+		struct plan_slot *slot = &out->memory.slot[i];
+
+		if (slot->generation != generation)
+			continue;
+		if (!in->procs[i].pid) {
+			*slot = (struct plan_slot){ .deaths = slot->deaths };
+			continue;
+		}
+		act(out, PLAN_SIGNAL, i, signo);
+		slot->leave_ms = in->now_ms + PLAN_DRAIN_GRACE_MS;
+		if (signo == SIGQUIT)
+			slot->leave_ms += in->drain_timeout_ms;
+		slot->stopped = signo == SIGTERM;
 	}
-	return true;
 }
+
+/* Who was told to leave and did not is told to stop, and then killed. */
+static void hurry_the_leaving(const struct plan_in *in, struct plan_out *out)
+{
+	for (unsigned i = 0; i < in->nslots; i++) {
+		struct plan_slot *slot = &out->memory.slot[i];
+
+		if (!slot->leave_ms || !in->procs[i].pid || slot->killed)
+			continue;
+		if (in->now_ms >= slot->leave_ms) {
+			act(out, PLAN_SIGNAL, i, slot->stopped ? SIGKILL : SIGTERM);
+			slot->killed = slot->stopped;
+			slot->stopped = true;
+			slot->leave_ms = in->now_ms + in->shutdown_timeout_ms;
+		}
+		if (!slot->killed)
+			wake_by(out, slot->leave_ms);
+	}
+}
+
+unsigned plan_draining(const struct plan_memory *m, const struct plan_proc *procs, unsigned nslots)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < nslots; i++) {
+		unsigned generation = m->slot[i].generation;
+		bool first = generation && procs[i].pid && !is_wanted(m, generation);
+
+		for (unsigned k = 0; k < i && first; k++)
+			first = m->slot[k].generation != generation || !procs[k].pid;
+		count += first;
+	}
+	return count;
+}
+
+/* Start the next generation, if there is room for it; else it waits until one that drains is gone. */
+static void roll(const struct plan_in *in, struct plan_out *out)
+{
+	struct plan_memory *m = &out->memory;
+
+	if (plan_draining(m, in->procs, in->nslots) >= in->max_generations ||
+		!take_slots(in, m, m->newest + 1)) {
+		if (!m->waiting_told)
+			act(out, PLAN_WAIT, 0, 0);
+		m->waiting_told = true;
+		return;
+	}
+	m->reload_wanted = m->waiting_told = false;
+	m->coming = ++m->newest;
+	act(out, PLAN_ROLL, 0, (int)m->coming);
+}
+
+static void change_generation(const struct plan_in *in, struct plan_out *out)
+{
+	struct plan_memory *m = &out->memory;
+
+	if (m->coming && is_hopeless(in, m, m->coming, PLAN_ROLL_DEATHS - 1)) {
+		unsigned given_up = m->coming;
+
+		m->coming = 0;
+		dismiss(in, out, given_up, SIGTERM);
+		act(out, PLAN_ROLL_BACK, 0, (int)given_up);
+	} else if (m->coming && is_ready(in, m, m->coming)) {
+		unsigned before = m->serving;
+
+		m->serving = m->coming;
+		m->coming = 0;
+		act(out, PLAN_TOOK_OVER, 0, (int)m->serving);
+		dismiss(in, out, before, SIGQUIT);
+	}
+	if (m->reload_wanted && !m->coming)
+		roll(in, out);
+	hurry_the_leaving(in, out);
+}
+
+/* ---- stages ---- */
 
 static void stop(const struct plan_in *in, struct plan_out *out, int exit_code)
 {
@@ -136,13 +272,20 @@ static void kill_all(const struct plan_in *in, struct plan_out *out)
 	enter(in, out, PLAN_KILLING);
 }
 
+static void drain(const struct plan_in *in, struct plan_out *out, enum plan_verb doors)
+{
+	act(out, doors, 0, 0);
+	tell_all(in, out, SIGQUIT);
+	enter(in, out, PLAN_DRAINING);
+}
+
 /* What signals ask for, and what must not take longer than it may. */
 static void change_stage(const struct plan_in *in, struct plan_out *out)
 {
 	struct plan_memory *m = &out->memory;
 	uint64_t spent_ms = in->now_ms - m->stage_ms;
 
-	if (m->stage == PLAN_BOOTING && boot_failed(in))
+	if (m->stage == PLAN_BOOTING && is_hopeless(in, m, m->serving, UINT32_MAX))
 		stop(in, out, EXIT_FAILURE);
 	else if (m->stage == PLAN_STOPPING && (in->stop || spent_ms >= in->shutdown_timeout_ms))
 		kill_all(in, out);
@@ -150,11 +293,11 @@ static void change_stage(const struct plan_in *in, struct plan_out *out)
 		stop(in, out, EXIT_SUCCESS);
 	else if (m->stage == PLAN_DRAINING && spent_ms >= in->drain_timeout_ms)
 		stop(in, out, EXIT_SUCCESS);
-	else if (m->stage < PLAN_DRAINING && in->drain) {
-		act(out, PLAN_CLOSE_DOORS, 0, 0);
-		tell_all(in, out, SIGQUIT);
-		enter(in, out, PLAN_DRAINING);
-	} else if (m->stage == PLAN_BOOTING && all_ready(in)) {
+	else if (m->stage < PLAN_DRAINING && in->handed_over)
+		drain(in, out, PLAN_LEAVE_DOORS);
+	else if (m->stage < PLAN_DRAINING && in->drain)
+		drain(in, out, PLAN_CLOSE_DOORS);
+	else if (m->stage == PLAN_BOOTING && is_ready(in, m, m->serving)) {
 		act(out, PLAN_READY, 0, 0);
 		enter(in, out, PLAN_SERVING);
 	}
@@ -166,22 +309,29 @@ static void change_stage(const struct plan_in *in, struct plan_out *out)
 
 void plan_step(const struct plan_in *in, struct plan_out *out)
 {
-	BUG_ON(in->nslots == 0 || in->nslots > PLAN_SLOTS_MAX);
+	struct plan_memory *m = &out->memory;
+
+	BUG_ON(in->ndoors == 0 || in->nslots < in->ndoors || in->nslots > PLAN_SLOTS_MAX);
 	out->nactions = 0;
 	out->wake_ms = PLAN_NEVER;
-	out->memory = in->memory;
+	*m = in->memory;
 
 	if (in->audit_owed) {
 		act(out, PLAN_RECLAIM_AUDIT, 0, 0);
 		wake_by(out, in->now_ms + PLAN_AUDIT_MS);
 	}
+	if (!m->newest && take_slots(in, m, 1))
+		m->serving = m->newest = 1;
 	for (unsigned i = 0; i < in->nslots; i++)
-		note_death(&in->procs[i], &out->memory.slot[i]);
+		note_death(&in->procs[i], m, &m->slot[i]);
+	m->reload_wanted |= in->reload;
 	change_stage(in, out);
-	if (out->memory.stage < PLAN_DRAINING)
-		replace_the_dead(in, out);
+	if (m->stage == PLAN_SERVING)
+		change_generation(in, out);
+	if (m->stage < PLAN_DRAINING)
+		fill_the_doors(in, out);
 	else if (!anybody_runs(in))
-		act(out, PLAN_EXIT, 0, out->memory.exit_code);
-	if (out->memory.stage < PLAN_KILLING)
+		act(out, PLAN_EXIT, 0, m->exit_code);
+	if (m->stage < PLAN_KILLING)
 		watch_hearts(in, out);
 }

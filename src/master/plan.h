@@ -8,6 +8,10 @@
  * walked through in a unit test without a fork.
  *
  *	BOOTING -> SERVING -> DRAINING -> STOPPING -> KILLING
+ *
+ * There is one worker for each door (a share of the listening sockets), and a generation is one
+ * worker at every door. A reload starts the next generation in free slots; when all of it is
+ * ready, the one before drains. Which slot stands at which door is the plan's to say.
  */
 #ifndef MASTER_PLAN_H
 #define MASTER_PLAN_H
@@ -15,7 +19,7 @@
 #include "base/base.h"
 
 #define PLAN_SLOTS_MAX 128
-#define PLAN_ACTIONS_MAX (2 * PLAN_SLOTS_MAX + 4)
+#define PLAN_ACTIONS_MAX (3 * PLAN_SLOTS_MAX + 8)
 #define PLAN_NEVER UINT64_MAX
 
 /* A worker that dies before it was ready, or this soon, makes its successor wait. */
@@ -24,6 +28,10 @@
 #define PLAN_BACKOFF_MAX_MS 10000
 /* Who lives this long makes the quick deaths before it forgotten. */
 #define PLAN_HEALTHY_MS 60000
+/* A new generation with a worker that dies young this often is given up. */
+#define PLAN_ROLL_DEATHS 3
+/* Who was told to drain and has not left this long after drain_timeout is told to stop. */
+#define PLAN_DRAIN_GRACE_MS 1000
 /* An audit that found no quiet moment is tried again after this. */
 #define PLAN_AUDIT_MS 10
 
@@ -44,6 +52,7 @@ struct plan_proc {
 	unsigned deaths;	 /* how many lives of this slot have ended */
 	uint64_t ended_ms;	 /* when the last one did */
 	bool setup_failed;	 /* the last one ended with WORKER_EXIT_SETUP */
+	bool foreign;		 /* the slot is another master's, for now */
 };
 
 /* What is remembered from one step to the next; zeroed at the start. */
@@ -51,7 +60,16 @@ struct plan_memory {
 	enum plan_stage stage;
 	uint64_t stage_ms; /* since when */
 	int exit_code;
+	unsigned serving;   /* the generation that accepts; the first is 1 */
+	unsigned coming;    /* the one that starts, until all of it is ready; 0: none */
+	unsigned newest;    /* the last number that was given out */
+	bool reload_wanted; /* another one is to come */
+	bool waiting_told;  /* PLAN_WAIT was said about it */
 	struct plan_slot {
+		unsigned generation;	 /* of configuration; 0: the slot is free */
+		unsigned door;
+		uint64_t leave_ms;	 /* it was told to drain; by then it shall have left; 0: it was not */
+		bool stopped;		 /* and after that, TERM was sent */
 		unsigned deaths;	 /* that were taken note of */
 		unsigned quick_deaths;	 /* in a row */
 		uint64_t spawn_ms;	 /* not before this a successor starts */
@@ -63,7 +81,11 @@ struct plan_in {
 	uint64_t now_ms;
 	bool stop;  /* TERM or INT came since the last step */
 	bool drain; /* QUIT came */
+	bool reload; /* a changed configuration was accepted and wants new workers */
+	bool handed_over; /* another master serves in our place */
 	bool audit_owed; /* shm_reclaim_audit() has not said true yet */
+	unsigned ndoors; /* workers of a generation */
+	unsigned max_generations; /* how many may drain at once */
 	unsigned nslots;
 	const struct plan_proc *procs; /* nslots */
 	uint64_t worker_timeout_ms;
@@ -74,11 +96,16 @@ struct plan_in {
 
 enum plan_verb {
 	PLAN_RECLAIM_AUDIT, /* call shm_reclaim_audit() */
-	PLAN_SPAWN,	    /* start a worker in `slot` */
+	PLAN_SPAWN,	    /* start a worker in `slot`, at door `value` */
 	PLAN_SIGNAL,	    /* send `value` to the worker in `slot` */
 	PLAN_KILL,	    /* the worker in `slot` does not answer: SIGKILL */
 	PLAN_READY,	    /* every worker is ready: say so */
+	PLAN_ROLL,	    /* generation `value` begins: its workers get the latest configuration */
+	PLAN_TOOK_OVER,	    /* all of generation `value` is ready, the one before drains */
+	PLAN_ROLL_BACK,	    /* generation `value` could not start: all stays as it was */
+	PLAN_WAIT,	    /* max_generations drain: the next one has to wait */
 	PLAN_CLOSE_DOORS,   /* shm_set_draining(), close the listening sockets */
+	PLAN_LEAVE_DOORS,   /* close them: they are another master's now */
 	PLAN_EXIT	    /* nothing is left: exit with `value`; the last action */
 };
 
@@ -97,5 +124,7 @@ struct plan_out {
 
 /* The next step. The audit, if one is owed, comes before all else. */
 void plan_step(const struct plan_in *in, struct plan_out *out);
+/* How many generations before the serving one still have a process. */
+unsigned plan_draining(const struct plan_memory *memory, const struct plan_proc *procs, unsigned nslots);
 
 #endif

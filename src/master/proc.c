@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "master/limits.h"
 #include "master/master.h"
 #include "shm/reclaim.h"
 #include "shm/segment.h"
@@ -20,6 +21,12 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+/* The configuration of its generation. */
+static const struct conf *conf_of(const struct master *m, unsigned slot)
+{
+	return m->coming && m->memory.slot[slot].generation == m->memory.coming ? m->coming : m->conf;
+}
+
 /*
  * The child's side of fork. Signals stay blocked: what the master sends while the
  * worker is being set up waits until worker_main() is ready to hear it.
@@ -28,10 +35,12 @@ static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd
 {
 	static const int reset[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 	struct heritage heritage = {
-		.conf = m->conf,
+		.conf = conf_of(m, slot),
 		.shm = m->shm,
 		.slot = slot,
-		.generation = m->generations[slot],
+		.generation = m->lives[slot],
+		.door = m->memory.slot[slot].door,
+		.ndoors = m->ndoors,
 		.wake_fds = m->wake_fds,
 		.listen_fds = m->listen_fds,
 		.nslots = m->nslots,
@@ -44,7 +53,7 @@ static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd
 	fd_close(&m->lifeline[1]);
 	for (unsigned i = 0; i < m->nslots; i++)
 		fd_close(&m->ready_fds[i]);
-	crash_point_arm(slot, m->generations[slot]);
+	crash_point_arm(slot, m->lives[slot]);
 	exit(worker_main(&heritage));
 }
 
@@ -64,7 +73,9 @@ void proc_spawn(struct master *m, unsigned slot)
 	proc->ready = proc->setup_failed = false;
 	proc->heartbeat_ms = 0;
 	proc->spawned_ms = clock_ms();
-	m->generations[slot] = shm_slot_claim(m->shm, slot, proc->spawned_ms);
+	m->lives[slot] = shm_slot_claim(m->shm, slot, proc->spawned_ms);
+	m->places[slot] = limits_places(conf_of(m, slot));
+	shm_slot_set_duty(m->shm, slot, m->memory.slot[slot].door, m->memory.slot[slot].generation);
 	fflush(NULL);
 	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) == 0)
 		pid = fork();
@@ -85,8 +96,7 @@ void proc_spawn(struct master *m, unsigned slot)
 	m->ready_fds[slot] = pipe_fds[0];
 	proc->pid = pid;
 	shm_slot_set_pid(m->shm, slot, pid);
-	log_debug("master", "worker %u: started, pid %d, generation %u", slot, (int)pid,
-		m->generations[slot]);
+	log_debug("master", "worker %u: started, pid %d, generation %u", slot, (int)pid, m->lives[slot]);
 }
 
 void proc_hear(struct master *m, unsigned slot)
@@ -99,9 +109,10 @@ void proc_hear(struct master *m, unsigned slot)
 	if (n == 1) {
 		m->procs[slot].ready = true;
 		log_debug("master", "worker %u: ready", slot);
-		if (m->memory.stage == PLAN_SERVING)
+		if (m->memory.stage == PLAN_SERVING &&
+			m->memory.slot[slot].generation == m->memory.serving)
 			log_info("master", "worker %u: pid %d took its place, generation %u", slot,
-				m->procs[slot].pid, m->generations[slot]);
+				m->procs[slot].pid, m->lives[slot]);
 	}
 	fd_close(&m->ready_fds[slot]);
 }
@@ -143,8 +154,8 @@ static void write_obituary(const struct master *m, unsigned slot, int pid, int s
 {
 	const struct plan_proc *proc = &m->procs[slot];
 	const char *words = shm_slot_last_words(m->shm, slot);
-	bool left = m->memory.stage >= PLAN_DRAINING && WIFEXITED(status) &&
-		    WEXITSTATUS(status) == WORKER_EXIT_OK;
+	bool left = (m->memory.stage >= PLAN_DRAINING || m->memory.slot[slot].leave_ms) &&
+		    WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_OK;
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	char how[96], recovered[64] = "not counted yet";
 
@@ -153,7 +164,7 @@ static void write_obituary(const struct master *m, unsigned slot, int pid, int s
 	log_line(left ? LOG_INFO : killed ? LOG_WARNING : LOG_ERROR, "master",
 		"worker %u: pid %d, generation %u, ended after %.1f s: %s; last words: %s; permits "
 		"recovered: %s",
-		slot, pid, m->generations[slot], (double)(proc->ended_ms - proc->spawned_ms) / 1000,
+		slot, pid, m->lives[slot], (double)(proc->ended_ms - proc->spawned_ms) / 1000,
 		how_it_ended(status, how, sizeof(how)), *words ? words : "none", recovered);
 }
 

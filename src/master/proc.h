@@ -7,7 +7,7 @@
 
 struct master;
 
-/* Fork a worker into an empty slot. A fork that fails counts as a death before it was ready. */
+/* Fork a worker into an empty slot, at the door that the plan remembers. A fork that fails counts as a death before it was ready. */
 void proc_spawn(struct master *m, unsigned slot);
 /* Its ready pipe can be read: the byte, or its end. */
 void proc_hear(struct master *m, unsigned slot);

@@ -78,9 +78,11 @@ static uint64_t waiting_head(const struct gate_ticket *ticket)
 /* The worker whose published head is the first in line; false: nobody waits. */
 static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot_r, uint64_t *head_r)
 {
+	/* Raised by shm_bind(), so before anybody of a new slot can wait: nobody is passed over. */
+	unsigned used = atomic_load(&shm->header->slots_used);
 	bool found = false;
 
-	for (unsigned i = 0; i < shm->header->nslots; i++) {
+	for (unsigned i = 0; i < used; i++) {
 		uint64_t head = atomic_load(&gate->cell[i].head);
 
 		/* All have the same state bits, so the words compare as their tags do. */

@@ -20,10 +20,19 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 2u
+#define SHM_ABI 3u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
+
+/* What became of the last reload. `version` is odd while the master writes the rest. */
+struct shm_reload {
+	_Atomic uint32_t version;
+	_Atomic uint32_t result; /* enum reload_result */
+	_Atomic uint64_t at_ms;
+	_Atomic uint64_t good, failed; /* how many there were */
+	char text[160];
+} SHM_ALIGNED;
 
 /* Written by the master before `ready`, but for the atomics. */
 struct shm_header {
@@ -48,6 +57,12 @@ struct shm_header {
 	_Atomic int32_t master_pid;
 	_Atomic uint32_t draining;
 	_Atomic uint32_t ready; /* stored last, with release order */
+	_Atomic uint32_t providers_used; /* of nproviders: the rest is room for a reload */
+	_Atomic uint32_t gates_used;	 /* likewise */
+	_Atomic uint32_t windows_used;	 /* likewise */
+	_Atomic uint32_t slots_used;	 /* nobody was ever bound to this one or one behind it */
+	_Atomic uint32_t generation;	 /* of configuration, that serves */
+	struct shm_reload reload;
 } SHM_ALIGNED;
 
 /* A worker's place. The master writes the first line, the worker the rest (and `state`). */
@@ -56,6 +71,8 @@ struct shm_slot {
 	_Atomic int32_t pid;
 	_Atomic uint32_t generation;
 	_Atomic uint64_t started_ms;
+	_Atomic uint32_t door;		 /* which share of the listening sockets it accepts from */
+	_Atomic uint32_t conf_generation; /* whose configuration it has */
 	_Atomic uint64_t heartbeat_ms SHM_ALIGNED;
 	char last_words[SHM_LAST_WORDS_BYTES] SHM_ALIGNED;
 } SHM_ALIGNED;
@@ -165,7 +182,7 @@ struct shm_stats {
 	_Atomic uint64_t version; /* odd: the master is folding a dead worker's block */
 } SHM_ALIGNED;
 
-_Static_assert(sizeof(struct shm_header) == 192, "shm_header: a new layout needs a new SHM_ABI");
+_Static_assert(sizeof(struct shm_header) == 384, "shm_header: a new layout needs a new SHM_ABI");
 _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
@@ -206,6 +223,9 @@ static inline struct shm_stats *shm_stats_at(const struct shm *shm)
 {
 	return shm_at(shm, shm->header->stats_at);
 }
+
+/* A name into its SHM_NAME_BYTES; cut to fit. */
+void shm_copy_name(char *to, const char *name);
 
 /* Write the eventfd of a worker, so that its loop turns; harmless if nobody is there. */
 void shm_wake(const struct shm *shm, unsigned slot);

@@ -104,75 +104,83 @@ static uint32_t window_capacity(const struct shm_window_spec *spec)
 	return capacity;
 }
 
+/* Those behind the ones asked for are room for a reload. */
+static const struct shm_window_spec *window_spec(const struct shm_spec *spec, unsigned i)
+{
+	return i < spec->nwindows ? &spec->windows[i] : &spec->spare_window;
+}
+
 /* Lay everything out: fills the counts and offsets of h. */
 static void plan(struct shm_header *h, const struct shm_spec *spec)
 {
 	uint64_t at = round_up(sizeof(*h), SHM_LINE);
 
+	unsigned spare = spec->spare_providers;
+
 	h->nslots = spec->nslots;
-	h->ngates = spec->ngates;
-	h->nwindows = spec->nwindows;
-	h->nproviders = spec->nproviders;
+	h->ngates = spec->ngates + 3 * spare;
+	h->nwindows = spec->nwindows + spare;
+	h->nproviders = spec->nproviders + spare;
 	h->gate_bytes = (uint32_t)(sizeof(struct shm_gate) +
 		(spec->nslots + 1) * sizeof(struct gate_cell));
 	h->stats_block_bytes = round_up(sizeof(struct stats_block) +
-		spec->nproviders * sizeof(struct stats_provider), SHM_LINE);
+		h->nproviders * sizeof(struct stats_provider), SHM_LINE);
 	h->slots_at = at;
 	at += spec->nslots * sizeof(struct shm_slot);
 	h->gates_at = at;
-	at += (uint64_t)spec->ngates * h->gate_bytes;
+	at += (uint64_t)h->ngates * h->gate_bytes;
 	h->windows_at = at;
-	at += spec->nwindows * sizeof(struct shm_window);
-	for (unsigned i = 0; i < spec->nwindows; i++)
-		at += (uint64_t)window_capacity(&spec->windows[i]) * (sizeof(uint64_t) + sizeof(uint32_t));
+	at += h->nwindows * sizeof(struct shm_window);
+	for (unsigned i = 0; i < h->nwindows; i++)
+		at += (uint64_t)window_capacity(window_spec(spec, i)) * (sizeof(uint64_t) + sizeof(uint32_t));
 	h->providers_at = at;
-	at = round_up(at + spec->nproviders * SHM_NAME_BYTES, SHM_LINE);
+	at = round_up(at + h->nproviders * SHM_NAME_BYTES, SHM_LINE);
 	h->stats_at = at;
 	at += sizeof(struct shm_stats) + (spec->nslots + 2) * h->stats_block_bytes;
 	h->standing_at = at;
-	at += spec->nproviders * sizeof(struct shm_standing);
+	at += h->nproviders * sizeof(struct shm_standing);
 	h->total_bytes = round_up(at, 4096);
-}
-
-static void copy_name(char *to, const char *name)
-{
-	snprintf(to, SHM_NAME_BYTES, "%s", name ? name : "");
 }
 
 /* Fill a zeroed mapping; `ready` stays for the caller. */
 static void fill(struct shm *shm, const struct shm_header *planned, const struct shm_spec *spec)
 {
 	struct shm_header *h = shm->header;
-	uint64_t at = planned->windows_at + spec->nwindows * sizeof(struct shm_window);
+	uint64_t at = planned->windows_at + planned->nwindows * sizeof(struct shm_window);
 
 	*h = *planned;
 	h->magic = SHM_MAGIC;
 	h->abi = SHM_ABI;
 	h->layout_hash = layout_hash();
 	h->started_ms = clock_ms();
+	atomic_store(&h->providers_used, spec->nproviders);
+	atomic_store(&h->gates_used, spec->ngates);
+	atomic_store(&h->windows_used, spec->nwindows);
 	header_own(h);
 	for (unsigned i = 0; i < spec->ngates; i++) {
 		struct shm_gate *gate = shm_gate_at(shm, i);
 
 		atomic_store(&gate->limit, spec->gates[i].limit);
-		copy_name(gate->name, spec->gates[i].name);
+		shm_copy_name(gate->name, spec->gates[i].name);
 	}
-	for (unsigned i = 0; i < spec->nwindows; i++) {
+	for (unsigned i = 0; i < h->nwindows; i++) {
 		struct shm_window *window = shm_window_at(shm, i);
+		const struct shm_window_spec *wanted = window_spec(spec, i);
 
 		atomic_store(&window->cursor, 1ull << 32); /* round 0 is "never taken" */
-		window->capacity = window_capacity(&spec->windows[i]);
-		atomic_store(&window->limit, spec->windows[i].limit < window->capacity ?
-			spec->windows[i].limit : window->capacity);
-		window->window_ms = spec->windows[i].window_ms;
+		window->capacity = window_capacity(wanted);
+		if (i < spec->nwindows)
+			atomic_store(&window->limit, wanted->limit < window->capacity ? wanted->limit
+										      : window->capacity);
+		window->window_ms = wanted->window_ms;
 		window->ring_at = at;
 		at += window->capacity * sizeof(uint64_t);
 		window->hints_at = at;
 		at += window->capacity * sizeof(uint32_t);
-		copy_name(window->name, spec->windows[i].name);
+		shm_copy_name(window->name, wanted->name);
 	}
 	for (unsigned i = 0; i < spec->nproviders; i++)
-		copy_name(shm_at(shm, h->providers_at + i * SHM_NAME_BYTES), spec->providers[i]);
+		shm_copy_name(shm_at(shm, h->providers_at + i * SHM_NAME_BYTES), spec->providers[i]);
 }
 
 /* Open, without trusting it, what `path` names. NULL: error_r says why. */
@@ -332,15 +340,25 @@ void shm_close(struct shm *shm, bool remove)
 	free(shm);
 }
 
+static void use_slot(struct shm_header *h, uint32_t slot)
+{
+	uint32_t used = atomic_load(&h->slots_used);
+
+	while (used <= slot && !atomic_compare_exchange_weak(&h->slots_used, &used, slot + 1))
+		;
+}
+
 void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds)
 {
 	BUG_ON(!shm->writable);
 	shm->slot = slot;
 	shm->wake_fds = wake_fds;
-	if (slot == SHM_MASTER)
+	if (slot == SHM_MASTER) {
 		header_own(shm->header); /* it may have become a daemon since */
-	else
+	} else {
+		use_slot(shm->header, slot);
 		bug_last_words(shm_slot_at(shm, slot)->last_words, SHM_LAST_WORDS_BYTES);
+	}
 	stats_bind(shm, slot);
 }
 
@@ -386,17 +404,17 @@ unsigned shm_nslots(const struct shm *shm)
 
 unsigned shm_ngates(const struct shm *shm)
 {
-	return shm->header->ngates;
+	return atomic_load(&shm->header->gates_used);
 }
 
 unsigned shm_nwindows(const struct shm *shm)
 {
-	return shm->header->nwindows;
+	return atomic_load(&shm->header->windows_used);
 }
 
 unsigned shm_nproviders(const struct shm *shm)
 {
-	return shm->header->nproviders;
+	return atomic_load(&shm->header->providers_used);
 }
 
 const char *shm_gate_name(const struct shm *shm, unsigned gate)

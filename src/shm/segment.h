@@ -35,6 +35,9 @@ struct shm_spec {
 	const struct shm_window_spec *windows;
 	unsigned nproviders;
 	const char *const *providers; /* names, for statistics */
+	/* Room for providers that a reload adds, each with three gates and a window such as this one. */
+	unsigned spare_providers;
+	struct shm_window_spec spare_window;
 };
 
 /*
@@ -77,6 +80,22 @@ void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds);
  */
 void shm_wake_all(const struct shm *shm);
 
+/*
+ * Master: provider number `place` is this one from now on. A place that is new (shm_nproviders()
+ * so far), or whose provider no process uses any more: statistics, windows and what was learnt begin
+ * anew. False: there is no such place, or no room for its window.
+ */
+struct shm_provider_spec {
+	const char *name;
+	struct shm_gate_spec gates[3]; /* in the order of SHM_GATE_PROVIDER, _POOL, _IDLE */
+	struct shm_window_spec window;
+};
+bool shm_provider_install(struct shm *shm, unsigned place, const struct shm_provider_spec *spec) MUST_CHECK;
+/* How many providers there is room for. */
+unsigned shm_provider_room(const struct shm *shm);
+/* The highest limit that this window can be given. */
+uint32_t shm_window_room(const struct shm *shm, unsigned window);
+
 unsigned shm_nslots(const struct shm *shm);
 unsigned shm_ngates(const struct shm *shm);
 unsigned shm_nwindows(const struct shm *shm);
@@ -98,10 +117,14 @@ struct slot_reading {
 	unsigned generation;	/* how many lives this slot has had */
 	uint64_t started_ms;	/* clock_ms() */
 	uint64_t heartbeat_ms;	/* clock_ms() of the last beat */
+	unsigned door;		/* the share of the listening sockets that it accepts from */
+	unsigned conf_generation; /* whose configuration it has */
 };
 void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r);
 /* Master: a new life begins in this (empty) slot; returns its generation (first is 1). */
 unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms);
+/* Master, before the fork: which door it stands at, with the configuration of which generation. */
+void shm_slot_set_duty(struct shm *shm, unsigned slot, unsigned door, unsigned conf_generation);
 /* Master, after fork. */
 void shm_slot_set_pid(struct shm *shm, unsigned slot, int pid);
 /* Worker. */
@@ -117,5 +140,21 @@ bool shm_hearts_beat(const struct shm *shm, uint64_t now_ms, uint64_t max_age_ms
 /* True once the master set it: no new work is taken. */
 bool shm_draining(const struct shm *shm);
 void shm_set_draining(struct shm *shm);
+
+/* ---- reload ---- */
+/* The generation of workers that serves; the first is 1. The master sets it. */
+unsigned shm_generation(const struct shm *shm);
+void shm_set_generation(struct shm *shm, unsigned generation);
+
+enum reload_result { RELOAD_NEVER, RELOAD_GOOD, RELOAD_FAILED };
+struct reload_reading {
+	enum reload_result result; /* of the last one */
+	uint64_t at_ms;		   /* clock_ms() */
+	uint64_t good, failed;	   /* how many there were */
+	char text[160];		   /* why it failed, or what it did; cut to fit */
+};
+/* Master: a reload ended so. */
+void shm_reload_note(struct shm *shm, bool good, const char *text);
+void shm_reload_read(const struct shm *shm, struct reload_reading *r);
 
 #endif

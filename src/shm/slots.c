@@ -21,6 +21,8 @@ void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r)
 	r->generation = atomic_load(&s->generation);
 	r->started_ms = atomic_load(&s->started_ms);
 	r->heartbeat_ms = atomic_load(&s->heartbeat_ms);
+	r->door = atomic_load(&s->door);
+	r->conf_generation = atomic_load(&s->conf_generation);
 }
 
 unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms)
@@ -34,6 +36,14 @@ unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms)
 	atomic_store(&s->heartbeat_ms, now_ms);
 	atomic_store(&s->state, SLOT_STARTING);
 	return atomic_fetch_add(&s->generation, 1) + 1;
+}
+
+void shm_slot_set_duty(struct shm *shm, unsigned slot, unsigned door, unsigned conf_generation)
+{
+	struct shm_slot *s = shm_slot_at(shm, slot);
+
+	atomic_store(&s->door, door);
+	atomic_store(&s->conf_generation, conf_generation);
 }
 
 void shm_slot_set_pid(struct shm *shm, unsigned slot, int pid)

@@ -262,3 +262,15 @@ void stats_retire(struct shm *shm, unsigned slot)
 	}
 	atomic_fetch_add(&stats->version, 1);
 }
+
+void stats_forget_provider(struct shm *shm, unsigned provider)
+{
+	struct shm_stats *stats = shm_stats_at(shm);
+
+	BUG_ON(provider >= shm->header->nproviders);
+	atomic_fetch_add(&stats->version, 1);
+	atomic_thread_fence(memory_order_release);
+	for (unsigned b = 0; b <= retired_block(shm); b++)
+		memset(&block_at(shm, b)->provider[provider], 0, sizeof(struct stats_provider));
+	atomic_fetch_add(&stats->version, 1);
+}

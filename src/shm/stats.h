@@ -81,5 +81,7 @@ uint64_t stats_quantile_us(const struct stats_histogram *h, double q);
 
 /* ---- for shm/reclaim.c ---- */
 void stats_retire(struct shm *shm, unsigned slot);
+/* ---- for shm/providers.c: this provider's numbers begin at zero; no process has it ---- */
+void stats_forget_provider(struct shm *shm, unsigned provider);
 
 #endif

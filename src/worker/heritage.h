@@ -12,9 +12,11 @@ struct heritage {
 	const struct conf *conf;
 	struct shm *shm;
 	unsigned slot;
-	unsigned generation;
+	unsigned generation; /* which life of its slot this is */
+	unsigned door;	     /* its share of the listening sockets */
+	unsigned ndoors;
 	const int *wake_fds;   /* eventfd of every slot */
-	const int *listen_fds; /* one SO_REUSEPORT socket per slot; ours is [slot] */
+	const int *listen_fds; /* one SO_REUSEPORT socket per door */
 	unsigned nslots;
 	int ready_fd;	 /* write one byte when the loop is armed, then close */
 	int lifeline_fd; /* end of file: the master is gone; drain and leave */

@@ -4,8 +4,9 @@
  *
  * Each worker has a listening socket of its own, and the kernel spreads clients over
  * them whether their worker answers or not. So each looks at the one that follows it
- * (and, where that is away, at the next): whose heart stands still, or whose slot is without a
- * ready worker, for its socket another one accepts until it is back.
+ * (and, where that is away, at the next): whose heart stands still, or whose door is without a
+ * ready worker, for its socket another one accepts until it is back. (A door is such a socket; a
+ * worker stands at one.)
  */
 #ifndef WORKER_NEIGHBOURS_H
 #define WORKER_NEIGHBOURS_H

@@ -87,18 +87,22 @@ static void catch_fatal_signals(void)
 
 /* ---- events ---- */
 
-static void drain(struct worker *w)
+/* gentle: others have taken our place; without haste, clients that do nothing find their way to them. */
+static void drain(struct worker *w, bool gentle)
 {
 	uint64_t ms = w->heritage->conf->drain_timeout_ms;
 	struct timeval timeout = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000 };
 
-	if (w->draining)
+	if (w->draining) {
+		if (!gentle)
+			http_drain(w->http, 0);
 		return;
+	}
 	w->draining = true;
 	shm_slot_set_state(w->heritage->shm, w->heritage->slot, SLOT_DRAINING);
-	http_drain(w->http);
+	http_drain(w->http, gentle ? ms / 4 * 3 : 0);
 	/* Nobody of us listens any more: who comes now is refused at once, or finds our successor. */
-	for (unsigned i = 0; i < w->heritage->nslots; i++) {
+	for (unsigned i = 0; i < w->heritage->ndoors; i++) {
 		int fd = w->heritage->listen_fds[i];
 
 		fd_close(&fd);
@@ -131,7 +135,7 @@ static void on_lifeline(evutil_socket_t fd, short what, void *arg)
 
 	log_warning("worker", "the master is gone: draining");
 	event_del(w->event[EVENT_LIFELINE]);
-	drain(w);
+	drain(w, false);
 }
 
 static void on_term(evutil_socket_t fd, short what, void *arg)
@@ -143,7 +147,9 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 
 static void on_quit(evutil_socket_t fd, short what, void *arg)
 {
-	drain(arg);
+	struct worker *w = arg;
+
+	drain(w, !shm_draining(w->heritage->shm));
 }
 
 static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)
@@ -236,7 +242,7 @@ static bool open_rooms(struct worker *w)
 		.admit = w->admit,
 		.providers = w->providers });
 	w->endpoint_is_open = true;
-	w->http = http_open(w->base, h->conf, h->listen_fds[h->slot], endpoint_route, NULL);
+	w->http = http_open(w->base, h->conf, h->listen_fds[h->door], endpoint_route, NULL);
 	if (!w->http) {
 		log_error("worker", "cannot set up the client side");
 		return false;

@@ -384,7 +384,7 @@ static UNUSED_OK struct conf *open_endpoints(void)
 
 	fake_providers[0] = (struct conf_provider){ .name = openai, .model = gpt4,
 		.models = { openai_models, 2 }, .pool_max_connections = 50, .stream_usage = true };
-	fake_providers[1] = (struct conf_provider){ .name = groq, .model = llama,
+	fake_providers[1] = (struct conf_provider){ .name = groq, .place = 1, .model = llama,
 		.models = { groq_models, 1 }, .pool_max_connections = 7, .stream_usage = true };
 	*conf = (struct conf){ .providers = fake_providers, .nproviders = 2, .ws_endpoint = ws,
 		.echo_endpoint = echo,

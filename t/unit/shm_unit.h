@@ -68,7 +68,8 @@ static inline struct shm *unit_segment(uint64_t gate_limit, uint32_t window_limi
 	const struct shm_gate_spec gate = { "test.gate", gate_limit };
 	const struct shm_window_spec window = { "test.window", window_limit, window_ms };
 	const char *const providers[] = { "sim" };
-	const struct shm_spec spec = { UNIT_SLOTS, 1, &gate, 1, &window, 1, providers };
+	const struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = 1, .gates = &gate, .nwindows = 1,
+		.windows = &window, .nproviders = 1, .providers = providers };
 	char error[256];
 	struct shm *shm;
 

@@ -15,6 +15,7 @@ struct world {
 	struct plan_proc procs[PLAN_SLOTS_MAX];
 	unsigned done[PLAN_EXIT + 1];
 	int last_signal[PLAN_SLOTS_MAX];
+	unsigned door[PLAN_SLOTS_MAX];
 	int exit_code; /* -1: has not left */
 	int next_pid;
 };
@@ -24,7 +25,7 @@ static void step(struct world *w)
 	w->in.procs = w->procs;
 	plan_step(&w->in, &w->out);
 	w->in.memory = w->out.memory;
-	w->in.stop = w->in.drain = false;
+	w->in.stop = w->in.drain = w->in.reload = w->in.handed_over = false;
 	for (unsigned i = 0; i < w->out.nactions; i++) {
 		const struct plan_action *a = &w->out.action[i];
 
@@ -33,6 +34,7 @@ static void step(struct world *w)
 		if (a->verb == PLAN_SPAWN) {
 			ck_assert_int_eq(w->procs[a->slot].pid, 0);
 			w->procs[a->slot].pid = w->next_pid++;
+			w->door[a->slot] = (unsigned)a->value;
 			w->procs[a->slot].ready = w->procs[a->slot].setup_failed = false;
 			w->procs[a->slot].spawned_ms = w->in.now_ms;
 			w->procs[a->slot].heartbeat_ms = 0;
@@ -71,25 +73,51 @@ static void get_ready(struct world *w)
 		w->procs[i].ready = true;
 }
 
-static void begin(struct world *w, unsigned nslots)
+static void prepare(struct world *w, unsigned nslots)
 {
 	memset(w, 0, sizeof(*w));
-	w->in.nslots = nslots;
+	w->in.nslots = w->in.ndoors = nslots;
+	w->in.max_generations = 2;
 	w->in.now_ms = 1000000;
 	w->in.worker_timeout_ms = 10000;
 	w->in.shutdown_timeout_ms = 5000;
 	w->in.drain_timeout_ms = 30000;
 	w->exit_code = -1;
 	w->next_pid = 100;
+}
+
+static void begin(struct world *w, unsigned nslots)
+{
+	prepare(w, nslots);
 	step(w);
+}
+
+static void serve_on(struct world *w)
+{
+	get_ready(w);
+	pass(w, 1);
+	ck_assert_uint_eq(w->done[PLAN_READY], 1);
 }
 
 static void serve(struct world *w, unsigned nslots)
 {
 	begin(w, nslots);
-	get_ready(w);
+	serve_on(w);
+}
+
+/* With room for generations beside the one that serves. */
+static void serve_with_room(struct world *w, unsigned ndoors, unsigned nslots)
+{
+	prepare(w, ndoors);
+	w->in.nslots = nslots;
+	step(w);
+	serve_on(w);
+}
+
+static void reload(struct world *w)
+{
+	w->in.reload = true;
 	pass(w, 1);
-	ck_assert_uint_eq(w->done[PLAN_READY], 1);
 }
 
 START_TEST(boot_is_over_when_all_are_ready)
@@ -378,6 +406,212 @@ START_TEST(the_list_of_actions_has_room_for_all)
 }
 END_TEST
 
+START_TEST(a_reload_starts_all_before_it_lets_any_go)
+{
+	struct world w;
+
+	serve_with_room(&w, 2, 6);
+	reload(&w);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 1);
+	ck_assert_uint_eq(w.done[PLAN_SPAWN], 4);
+	ck_assert_uint_eq(w.door[2], 0);
+	ck_assert_uint_eq(w.door[3], 1);
+	w.procs[3].ready = true;
+	pass(&w, 100);
+	ck_assert_uint_eq(w.done[PLAN_TOOK_OVER], 0);
+	ck_assert_int_eq(w.last_signal[0], 0);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_TOOK_OVER], 1);
+	ck_assert_int_eq(w.last_signal[0], SIGQUIT);
+	ck_assert_int_eq(w.last_signal[1], SIGQUIT);
+	ck_assert_int_eq(w.last_signal[2], 0);
+	ck_assert_uint_eq(w.in.memory.serving, 2);
+	/* the old ones leave and are not replaced, a new one that dies is */
+	die(&w, 0, false);
+	die(&w, 1, false);
+	die(&w, 2, false);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_SPAWN], 5);
+	ck_assert_int_ne(w.procs[2].pid, 0);
+	ck_assert_uint_eq(w.door[2], 0);
+}
+END_TEST
+
+START_TEST(reloads_that_come_quickly_become_one)
+{
+	struct world w;
+
+	serve_with_room(&w, 1, 4);
+	reload(&w);
+	reload(&w);
+	reload(&w);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 1);
+	get_ready(&w);
+	pass(&w, 1); /* the first one is done, the second begins for the latest file */
+	ck_assert_uint_eq(w.done[PLAN_TOOK_OVER], 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 2);
+	get_ready(&w);
+	pass(&w, 1);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_TOOK_OVER], 2);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 2);
+}
+END_TEST
+
+START_TEST(a_reload_waits_while_too_many_generations_drain)
+{
+	struct world w;
+
+	serve_with_room(&w, 1, 4); /* max_generations is 2 */
+	for (int i = 0; i < 2; i++) {
+		reload(&w);
+		get_ready(&w);
+		pass(&w, 1);
+	}
+	ck_assert_uint_eq(w.done[PLAN_TOOK_OVER], 2);
+	ck_assert_uint_eq(plan_draining(&w.in.memory, w.procs, 4), 2);
+	reload(&w);
+	pass(&w, 100);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 2);
+	ck_assert_uint_eq(w.done[PLAN_WAIT], 1);
+	die(&w, 0, false);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 3);
+	ck_assert_int_ne(w.procs[0].pid, 0);
+}
+END_TEST
+
+START_TEST(slots_of_another_master_are_left_alone)
+{
+	struct world w;
+
+	prepare(&w, 2);
+	w.in.nslots = 5;
+	w.procs[0].foreign = w.procs[2].foreign = true;
+	step(&w);
+	ck_assert_int_ne(w.procs[1].pid, 0);
+	ck_assert_int_ne(w.procs[3].pid, 0);
+	ck_assert_int_eq(w.procs[0].pid, 0);
+	ck_assert_int_eq(w.procs[2].pid, 0);
+	serve_on(&w);
+	reload(&w); /* one slot is not enough for two workers */
+	ck_assert_uint_eq(w.done[PLAN_WAIT], 1);
+	w.procs[0].foreign = false;
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 1);
+}
+END_TEST
+
+START_TEST(a_generation_that_cannot_start_is_given_up)
+{
+	struct world w;
+
+	serve_with_room(&w, 2, 6);
+	reload(&w);
+	w.procs[2].ready = true;
+	die(&w, 3, true);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL_BACK], 1);
+	ck_assert_int_eq(w.last_signal[2], SIGTERM);
+	ck_assert_int_eq(w.last_signal[0], 0);
+	ck_assert_uint_eq(w.in.memory.serving, 1);
+	die(&w, 2, false);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_SPAWN], 4);
+	/* and the next file has its chance, with a number of its own */
+	reload(&w);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.in.memory.serving, 3);
+}
+END_TEST
+
+START_TEST(a_generation_that_keeps_falling_is_given_up)
+{
+	struct world w;
+
+	serve_with_room(&w, 1, 3);
+	reload(&w);
+	for (int i = 0; i < PLAN_ROLL_DEATHS; i++) {
+		ck_assert_uint_eq(w.done[PLAN_ROLL_BACK], 0);
+		die(&w, 1, false);
+		pass(&w, PLAN_BACKOFF_MAX_MS / 10);
+	}
+	ck_assert_uint_eq(w.done[PLAN_ROLL_BACK], 1);
+	ck_assert_uint_eq(w.in.memory.serving, 1);
+}
+END_TEST
+
+START_TEST(who_does_not_leave_is_told_again_and_then_killed)
+{
+	struct world w;
+
+	serve_with_room(&w, 1, 3);
+	reload(&w);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_int_eq(w.last_signal[0], SIGQUIT);
+	pass(&w, 30000);
+	ck_assert_int_eq(w.last_signal[0], SIGQUIT); /* it cuts its clients by itself */
+	pass(&w, PLAN_DRAIN_GRACE_MS);
+	ck_assert_int_eq(w.last_signal[0], SIGTERM);
+	pass(&w, 5000);
+	ck_assert_int_eq(w.last_signal[0], SIGKILL);
+	ck_assert_int_eq(w.last_signal[1], 0);
+}
+END_TEST
+
+START_TEST(a_stop_in_the_middle_of_a_reload_stops_all)
+{
+	struct world w;
+
+	serve_with_room(&w, 1, 3);
+	reload(&w);
+	w.in.stop = true;
+	pass(&w, 1);
+	ck_assert_int_eq(w.last_signal[0], SIGTERM);
+	ck_assert_int_eq(w.last_signal[1], SIGTERM);
+	die(&w, 0, false);
+	die(&w, 1, false);
+	pass(&w, 1);
+	ck_assert_int_eq(w.exit_code, 0);
+}
+END_TEST
+
+START_TEST(a_reload_during_the_boot_comes_after_it)
+{
+	struct world w;
+
+	prepare(&w, 1);
+	w.in.nslots = 3;
+	w.in.reload = true;
+	step(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 0);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_ROLL], 1);
+}
+END_TEST
+
+START_TEST(a_master_that_was_replaced_drains_but_says_so_to_nobody)
+{
+	struct world w;
+
+	serve_with_room(&w, 2, 6);
+	w.in.handed_over = true;
+	pass(&w, 1);
+	ck_assert_uint_eq(w.done[PLAN_LEAVE_DOORS], 1);
+	ck_assert_uint_eq(w.done[PLAN_CLOSE_DOORS], 0);
+	ck_assert_int_eq(w.last_signal[1], SIGQUIT);
+	die(&w, 0, false);
+	die(&w, 1, false);
+	pass(&w, 1);
+	ck_assert_int_eq(w.exit_code, 0);
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("plan", boot_is_over_when_all_are_ready,
@@ -391,5 +625,11 @@ int main(void)
 		a_drain_without_work_ends_at_once, stop_during_the_boot,
 		a_hung_worker_is_killed_also_in_a_drain,
 		an_audit_that_is_owed_comes_first_and_never_spins,
-		the_list_of_actions_has_room_for_all);
+		the_list_of_actions_has_room_for_all, a_reload_starts_all_before_it_lets_any_go,
+		reloads_that_come_quickly_become_one, a_reload_waits_while_too_many_generations_drain,
+		slots_of_another_master_are_left_alone, a_generation_that_cannot_start_is_given_up,
+		a_generation_that_keeps_falling_is_given_up,
+		who_does_not_leave_is_told_again_and_then_killed,
+		a_stop_in_the_middle_of_a_reload_stops_all, a_reload_during_the_boot_comes_after_it,
+		a_master_that_was_replaced_drains_but_says_so_to_nobody);
 }

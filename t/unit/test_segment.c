@@ -12,7 +12,8 @@
 static const struct shm_gate_spec gates[] = { { "places", 100 }, { "llm.a", 25 }, { "llm.b", 3 } };
 static const struct shm_window_spec windows[] = { { "rpm.a", 3500, 60000 }, { "rpm.b", 0, 60000 } };
 static const char *const providers[] = { "a", "b" };
-static const struct shm_spec spec = { 5, 3, gates, 2, windows, 2, providers };
+static const struct shm_spec spec = { .nslots = 5, .ngates = 3, .gates = gates, .nwindows = 2,
+	.windows = windows, .nproviders = 2, .providers = providers };
 
 static struct shm *create(void)
 {
@@ -255,9 +256,14 @@ static const struct drawn {
 	FIELD(shm_header, providers_at), FIELD(shm_header, stats_at),
 	FIELD(shm_header, stats_block_bytes), FIELD(shm_header, standing_at), FIELD(shm_header, started_ms),
 	FIELD(shm_header, master_start), FIELD(shm_header, master_pid), FIELD(shm_header, draining),
-	FIELD(shm_header, ready),
+	FIELD(shm_header, ready), FIELD(shm_header, providers_used), FIELD(shm_header, gates_used),
+	FIELD(shm_header, windows_used), FIELD(shm_header, slots_used), FIELD(shm_header, generation),
+	FIELD(shm_header, reload), FIELD(shm_reload, version), FIELD(shm_reload, result),
+	FIELD(shm_reload, at_ms), FIELD(shm_reload, good), FIELD(shm_reload, failed),
+	FIELD(shm_reload, text),
 	WHOLE(shm_slot), FIELD(shm_slot, state), FIELD(shm_slot, pid), FIELD(shm_slot, generation),
-	FIELD(shm_slot, started_ms), FIELD(shm_slot, heartbeat_ms), FIELD(shm_slot, last_words),
+	FIELD(shm_slot, started_ms), FIELD(shm_slot, door), FIELD(shm_slot, conf_generation),
+	FIELD(shm_slot, heartbeat_ms), FIELD(shm_slot, last_words),
 	WHOLE(shm_gate), FIELD(shm_gate, used), FIELD(shm_gate, learnt), FIELD(shm_gate, line), FIELD(shm_gate, limit),
 	FIELD(shm_gate, retired_grants), FIELD(shm_gate, last_grant_us), FIELD(shm_gate, interval_us),
 	FIELD(shm_gate, name),

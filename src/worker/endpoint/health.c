@@ -68,18 +68,18 @@ static void add_workers(struct buf *out, uint64_t now_ms)
 		if (slot.state == SLOT_EMPTY)
 			continue;
 		buf_addf(out,
-			"%s{\"slot\":%u,\"pid\":%d,\"state\":\"%s\",\"age_s\":%" PRIu64
+			"%s{\"slot\":%u,\"pid\":%d,\"state\":\"%s\",\"generation\":%u,\"age_s\":%" PRIu64
 			",\"heartbeat_age_ms\":%" PRIu64 "}",
-			comma, i, slot.pid, states[slot.state],
+			comma, i, slot.pid, states[slot.state], slot.conf_generation,
 			minus(now_ms, slot.started_ms) / 1000, minus(now_ms, slot.heartbeat_ms));
 		comma = ",";
 	}
 	buf_adds(out, "]");
 }
 
-static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
+static void add_provider(struct buf *out, const struct conf_provider *conf, uint64_t now_ms)
 {
-	const struct conf_provider *conf = &endpoint.conf->providers[p];
+	const unsigned p = conf->place;
 	const struct shm *shm = endpoint.shm;
 	struct stats_histogram wait;
 	struct window_reading rpm;
@@ -105,13 +105,30 @@ static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
 		sockets.used, idle.used, sockets.limit, sockets.waiting);
 }
 
+/* Which configuration serves, and what became of the last reload. */
+static void add_reload(struct buf *out, uint64_t now_ms)
+{
+	struct reload_reading r;
+
+	buf_addf(out, ",\"generation\":%u", shm_generation(endpoint.shm));
+	shm_reload_read(endpoint.shm, &r);
+	if (r.result == RELOAD_NEVER)
+		return;
+	buf_addf(out,
+		",\"reload\":{\"ok\":%s,\"age_s\":%" PRIu64 ",\"good\":%" PRIu64 ",\"failed\":%" PRIu64
+		",\"message\":",
+		r.result == RELOAD_GOOD ? "true" : "false", minus(now_ms, r.at_ms) / 1000, r.good, r.failed);
+	json_add_string(out, r.text, strlen(r.text));
+	buf_adds(out, "}");
+}
+
 static void add_providers(struct buf *out, uint64_t now_ms)
 {
 	buf_adds(out, ",\"providers\":{");
 	for (unsigned p = 0; p < endpoint.conf->nproviders; p++) {
 		if (p)
 			buf_adds(out, ",");
-		add_provider(out, p, now_ms);
+		add_provider(out, &endpoint.conf->providers[p], now_ms);
 	}
 	buf_adds(out, "}");
 }
@@ -130,6 +147,7 @@ static void respond(struct exchange *x, int status, const char *word)
 	add_endings(&out, "failures", END_CLIENT_STALLED, END_INTERNAL);
 	add_workers(&out, now_ms);
 	add_providers(&out, now_ms);
+	add_reload(&out, now_ms);
 	buf_addf(&out, ",\"uptime_s\":%" PRIu64 ",\"version\":\"" HEADGATE_VERSION "\"}",
 		minus(now_ms, shm_started_ms(endpoint.shm)) / 1000);
 	exchange_respond(x, status, headers, ARRAY_SIZE(headers), out.data, out.len);

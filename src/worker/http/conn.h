@@ -61,6 +61,12 @@ struct http {
 	bool accept_paused;
 	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
+	bool drain_gently;	   /* idle clients have time */
+	uint64_t drain_from_ms;	   /* since when, */
+	uint64_t drain_spread_ms;  /* how much, */
+	unsigned drain_websockets; /* how many share it, */
+	unsigned drain_told;	   /* and how many of them have heard */
+	struct event *drain_tick;
 	/* durations with a queue each (common timeouts) */
 	const struct timeval *header_timeout;
 	const struct timeval *idle_timeout;
@@ -86,6 +92,7 @@ enum conn_phase {
 struct conn {
 	TAILQ_ENTRY(conn) entry;
 	struct http *http;
+	bool drain_told; /* its app has heard on_drain() */
 	evhtp_connection_t *evhtp; /* NULL once taken over */
 	struct bufferevent *bev;
 	int fd;

@@ -21,6 +21,8 @@
 #define FAREWELL_MS 2000
 /* Out of descriptors: try again after this, or when a connection closes. */
 #define ACCEPT_PAUSE_MS 100
+/* How often some WebSockets hear that we drain. */
+#define DRAIN_TICK_MS 100
 /* A shortage is over, and the next one is worth a new line in the log, after this long without one. */
 #define SHORTAGE_OVER_MS 10000
 /* Unread bytes of one connection: at least this, and a whole head. */
@@ -152,6 +154,35 @@ static void stop_listening(struct http *http)
 	http->htp->server = NULL;
 }
 
+/* ---- draining ---- */
+
+static void tell_drain(struct conn *c)
+{
+	if (!c->drain_told && c->x_open && c->x.state != EXCHANGE_ENDED && c->x.app->on_drain)
+		c->x.app->on_drain(&c->x);
+	c->drain_told = true;
+	conn_settle_later(c);
+}
+
+/* As many of the WebSockets as their share of the time that has passed; at its end, all. */
+static void on_drain_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct http *http = arg;
+	uint64_t passed_ms = clock_ms() - http->drain_from_ms;
+	bool over = passed_ms >= http->drain_spread_ms;
+	uint64_t due = http->drain_websockets * passed_ms / http->drain_spread_ms;
+	struct conn *c, *next;
+
+	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
+		if (!over && http->drain_told >= due)
+			return;
+		if (c->phase != CONN_WEBSOCKET || c->drain_told)
+			continue;
+		tell_drain(c);
+		http->drain_told++;
+	}
+}
+
 /* ---- the request callback of libevhtp: h1.c goes on from its request object ---- */
 
 static void on_evhtp_request(evhtp_request_t *request, void *arg)
@@ -201,9 +232,10 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	TAILQ_INIT(&http->extras);
 	set_sizes_and_times(http);
 	http->accept_again = evtimer_new(base, on_accept_again, http);
+	http->drain_tick = event_new(base, -1, EV_PERSIST, on_drain_tick, http);
 	http->feed = bufferevent_socket_new(base, -1, 0);
 	http->htp = evhtp_new(base, http);
-	BUG_ON(!http->accept_again || !http->feed || !http->htp);
+	BUG_ON(!http->accept_again || !http->drain_tick || !http->feed || !http->htp);
 	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
 	http->htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
 	evhtp_set_post_accept_cb(http->htp, on_accepted, http);
@@ -217,17 +249,27 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	return http;
 }
 
-void http_drain(struct http *http)
+void http_drain(struct http *http, uint64_t spread_ms)
 {
+	const struct timeval tick = { .tv_usec = DRAIN_TICK_MS * 1000 };
 	struct conn *c, *next;
 
 	http->draining = true;
+	http->drain_gently = spread_ms > 0;
+	http->drain_spread_ms = spread_ms;
+	http->drain_from_ms = clock_ms();
+	http->drain_websockets = http->drain_told = 0;
 	stop_listening(http);
 	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
-		if (c->x_open && c->x.state != EXCHANGE_ENDED && c->x.app->on_drain)
-			c->x.app->on_drain(&c->x);
-		conn_settle_later(c);
+		if (http->drain_gently && c->phase == CONN_WEBSOCKET)
+			http->drain_websockets++;
+		else
+			tell_drain(c);
 	}
+	if (http->drain_gently)
+		event_add(http->drain_tick, &tick);
+	else
+		event_del(http->drain_tick);
 }
 
 unsigned http_connections(const struct http *http)
@@ -251,5 +293,6 @@ void http_close(struct http *http)
 	evhtp_free(http->htp);
 	bufferevent_free(http->feed);
 	event_free(http->accept_again);
+	event_free(http->drain_tick);
 	free(http);
 }

@@ -20,9 +20,14 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
  * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
  */
 void http_accept_also(struct http *http, int listen_fd, bool on);
-/* Stop accepting; close idle connections; every app hears on_drain(); connections close after
- * the answer that is running. */
-void http_drain(struct http *http);
+/*
+ * Stop accepting; every app hears on_drain(); connections close after the answer that is running.
+ * spread_ms 0: idle connections are closed at once. Else others serve in our place: idle
+ * WebSockets hear on_drain() spread over that time, so that their clients do not come back all
+ * at once, and an idle HTTP connection may still send one request (or its time runs out), so that none
+ * is lost on the way. May be said again, in more haste.
+ */
+void http_drain(struct http *http, uint64_t spread_ms);
 /* Client connections open. */
 unsigned http_connections(const struct http *http);
 /* Cut all that is left, calling each on_close(). */

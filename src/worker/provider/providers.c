@@ -13,9 +13,10 @@ static void open_provider(struct providers *all, unsigned index)
 {
 	struct provider *p = &all->provider[index];
 
-	*p = (struct provider){ .all = all, .index = index, .conf = &all->conf->providers[index] };
-	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(index), call_granted, p);
-	p->pool = pool_open(all->base, all->shm, index, p->conf->keepalive_expiry_ms, call_seated);
+	*p = (struct provider){ .all = all, .conf = &all->conf->providers[index] };
+	p->index = p->conf->place;
+	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(p->index), call_granted, p);
+	p->pool = pool_open(all->base, all->shm, p->index, p->conf->keepalive_expiry_ms, call_seated);
 	curl_loop_open(&p->loop, all->base, transfer_done);
 	p->headers = transfer_headers(p->conf->key);
 	p->permits_limit =

@@ -20,7 +20,7 @@ struct conf_provider;
 
 struct provider {
 	struct providers *all;
-	unsigned index;
+	unsigned index; /* its place in the segment: gates, window, statistics */
 	const struct conf_provider *conf;
 	struct gate_line *line;
 	struct curl_slist *headers; /* of all requests; the API key is in it */

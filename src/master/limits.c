@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* limits.c - see limits.h. */
+#include "base/base.h"
+#include "master/limits.h"
+
+#include "base/log.h"
+#include "conf/conf.h"
+#include "shm/gate.h"
+#include "shm/segment.h"
+#include "shm/tokens.h"
+#include "shm/window.h"
+
+#define ERROR_BYTES 256
+#define WINDOW_MS 60000u
+#define PLACES_MAX 32u
+/* Room for this many more providers, and at least so many in all. */
+#define SPARE_PLACES 4u
+#define PLACES_MIN 8u
+/* requests_per_minute that fits into a spare place, fourfold. */
+#define SPARE_WINDOW 4000u
+
+static uint32_t window_ms(void)
+{
+#ifdef HEADGATE_DEVELOPER
+	const char *text = getenv("HEADGATE_TEST_WINDOW_MS");
+	unsigned long ms = text ? strtoul(text, NULL, 10) : 0;
+
+	if (ms > 0 && ms <= WINDOW_MS)
+		return (uint32_t)ms;
+#endif
+	return WINDOW_MS;
+}
+
+/* What the segment holds of a provider; the names are the caller's to release. */
+static struct shm_provider_spec provider_spec(const struct conf_provider *p)
+{
+	const char *n = p->name;
+
+	return (struct shm_provider_spec){
+		.name = n,
+		.gates = { { xasprintf("llm.providers.%s.http_client.concurrent_requests", n),
+				   p->concurrent_requests },
+			{ xasprintf("llm.providers.%s.http_client.max_connections", n),
+				p->pool_max_connections },
+			{ xasprintf("llm.providers.%s.http_client.max_keepalive", n), p->max_keepalive } },
+		.window = { xasprintf("llm.providers.%s.http_client.requests_per_minute", n),
+			(uint32_t)p->requests_per_minute, window_ms() },
+	};
+}
+
+static void release_spec(struct shm_provider_spec *spec)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(spec->gates); i++)
+		free((char *)spec->gates[i].name);
+	free((char *)spec->window.name);
+}
+
+static unsigned places_for(unsigned nproviders)
+{
+	unsigned n = nproviders + SPARE_PLACES;
+
+	n = n < PLACES_MIN ? PLACES_MIN : n;
+	return n < PLACES_MAX ? n : PLACES_MAX;
+}
+
+struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, char *error_r)
+{
+	unsigned n = conf->nproviders;
+	struct shm_provider_spec *specs = xcalloc(n + 1, sizeof(*specs));
+	struct shm_gate_spec *gates = xcalloc(SHM_GATES(n), sizeof(*gates));
+	struct shm_window_spec *windows = xcalloc(n + 1, sizeof(*windows));
+	const char **names = xcalloc(n + 1, sizeof(*names));
+	struct shm_spec spec = { .nslots = nslots, .ngates = SHM_GATES(n), .gates = gates, .nwindows = n,
+		.windows = windows, .nproviders = n, .providers = names,
+		.spare_providers = places_for(n) - n,
+		.spare_window = { NULL, SPARE_WINDOW, window_ms() } };
+	struct shm *shm;
+
+	if (window_ms() != WINDOW_MS)
+		log_warning("master", "HEADGATE_TEST_WINDOW_MS: a minute is %u ms for requests_per_minute",
+			window_ms());
+	gates[SHM_GATE_PLACES] = (struct shm_gate_spec){
+		"chat.websocket.concurrency.max_connections", conf->max_connections };
+	for (unsigned p = 0; p < n; p++) {
+		specs[p] = provider_spec(&conf->providers[p]);
+		names[p] = specs[p].name;
+		memcpy(&gates[SHM_GATE_PROVIDER(p)], specs[p].gates, sizeof(specs[p].gates));
+		windows[SHM_WINDOW_PROVIDER(p)] = specs[p].window;
+	}
+	shm = shm_create(path, &spec, error_r);
+	for (unsigned p = 0; p < n; p++)
+		release_spec(&specs[p]);
+	free(specs);
+	free(gates);
+	free(windows);
+	free(names);
+	return shm;
+}
+
+/* ---- places ---- */
+
+uint32_t limits_places(const struct conf *conf)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < conf->nproviders; i++)
+		mask |= 1u << conf->providers[i].place;
+	return mask;
+}
+
+static int place_of(const struct conf *conf, const char *name)
+{
+	for (unsigned i = 0; i < conf->nproviders; i++)
+		if (strcmp(conf->providers[i].name, name) == 0)
+			return (int)conf->providers[i].place;
+	return -1;
+}
+
+/* The lowest one that nobody uses: one that was used before, or the next that never was. */
+static int free_place(const struct shm *shm, uint32_t busy)
+{
+	for (unsigned i = 0; i < shm_provider_room(shm) && i <= shm_nproviders(shm); i++)
+		if (!(busy & 1u << i))
+			return (int)i;
+	return -1;
+}
+
+static bool window_fits(const struct shm *shm, const struct conf_provider *p, char *error_r)
+{
+	uint32_t room = shm_window_room(shm, SHM_WINDOW_PROVIDER(p->place));
+
+	if (p->requests_per_minute <= room)
+		return true;
+	snprintf(error_r, ERROR_BYTES,
+		"llm.providers.%.60s.http_client.requests_per_minute: %" PRIu64
+		" is more than the running headgate has room for (%u); restart it to go beyond",
+		p->name, p->requests_per_minute, room);
+	return false;
+}
+
+bool limits_place(const struct shm *shm, const struct conf *now, struct conf *next, uint32_t busy,
+	char *error_r)
+{
+	uint32_t taken = busy | limits_places(now);
+	unsigned known = shm_nproviders(shm);
+
+	for (unsigned i = 0; i < next->nproviders; i++) {
+		struct conf_provider *p = &next->providers[i];
+		int place = place_of(now, p->name);
+
+		if (place < 0)
+			place = free_place(shm, taken);
+		/* places that never were used are taken one after the other */
+		if (place < 0 && known < shm_provider_room(shm))
+			place = (int)known;
+		if (place < 0) {
+			snprintf(error_r, ERROR_BYTES,
+				"llm.providers.%.60s: the running headgate has room for %u providers, and all "
+				"are in use; restart it, or try again when the workers of before have left",
+				p->name, shm_provider_room(shm));
+			return false;
+		}
+		p->place = (unsigned)place;
+		taken |= 1u << place;
+		known = p->place >= known ? p->place + 1 : known;
+		if (!window_fits(shm, p, error_r))
+			return false;
+	}
+	return true;
+}
+
+static void apply_provider(struct shm *shm, const struct conf_provider *p)
+{
+	struct shm_provider_spec spec = provider_spec(p);
+
+	if (p->place >= shm_nproviders(shm) || strcmp(shm_provider_name(shm, p->place), p->name) != 0) {
+		if (!shm_provider_install(shm, p->place, &spec))
+			log_error("master", "no room in the segment for provider %s", p->name);
+	} else {
+		for (unsigned i = 0; i < ARRAY_SIZE(spec.gates); i++)
+			gate_set_limit(shm, SHM_GATE_PROVIDER(p->place) + i, spec.gates[i].limit);
+		if (window_set_limit(shm, SHM_WINDOW_PROVIDER(p->place), spec.window.limit) < 0)
+			log_error("master", "no room in the segment for '%s'", spec.window.name);
+	}
+	tokens_set_limit(shm, p->place, p->tokens_per_minute, spec.window.window_ms);
+	release_spec(&spec);
+}
+
+void limits_apply(struct shm *shm, const struct conf *conf)
+{
+	gate_set_limit(shm, SHM_GATE_PLACES, conf->max_connections);
+	/* in the order of their places: one that never was used follows those that were */
+	for (unsigned place = 0; place < PLACES_MAX; place++)
+		for (unsigned i = 0; i < conf->nproviders; i++)
+			if (conf->providers[i].place == place)
+				apply_provider(shm, &conf->providers[i]);
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Reload: nobody notices but by the new limits; a bad file changes nothing."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
+from headgate import *
+
+SHAPE = dict(workers=4, concurrency={'max_connections': 500}, http_client={'concurrent_requests': 100, 'max_connections': 100})
+
+def write(gate, sim, **more):
+	with open(gate.conf_path, 'w') as file:
+		file.write(config_text(sim, run_dir=gate.run_dir, **{**SHAPE, **more}))
+
+def hup(gate):
+	os.kill(gate.pid, signal.SIGHUP)
+
+def reload_count(gate):
+	r = (gate.health() or {}).get('reload', {'good': 0, 'failed': 0})
+	return r['good'] + r['failed']
+
+def reloaded(gate, sim, **more):
+	"""Writes the file, sends HUP, waits for the verdict: the reload part of /health."""
+	before = reload_count(gate)
+	write(gate, sim, **more)
+	hup(gate)
+	wait_until(lambda: reload_count(gate) > before)
+	return gate.health()['reload']
+
+def generation(gate):
+	return (gate.health() or {}).get('generation')
+
+async def come_and_go(gate, going, seen):
+	"""A client that connects again and again: no connection and no request may fail."""
+	while going[0]:
+		try:
+			status = (await asyncio.to_thread(request, gate.port, 'GET', '/health/live', timeout=10))[0]
+			seen['answers'] += status == 200
+			seen['other'] += status != 200
+		except Exception as error:
+			seen['errors'].append(repr(error))
+
+async def streams_survive(tap, sim, gate):
+	"""48 streams of 4 s over 4 workers, five generations."""
+	going, seen = [True], {'answers': 0, 'other': 0, 'errors': []}
+	comers = [asyncio.create_task(come_and_go(gate, going, seen)) for _ in range(3)]
+	idle = [await ws_connect(gate.port) for _ in range(20)]
+	streams = [asyncio.create_task(stream_chat(gate.port, '[[sim:tokens=200,rate=50]]')) for _ in range(48)]
+	await asyncio.to_thread(wait_until, lambda: gate.health()['providers']['sim']['in_flight'] == 48)
+	for n in range(4):
+		write(gate, sim, concurrency={'max_connections': 500 + n}, server={'header_timeout': 20 + n, 'drain_timeout': 6})
+		hup(gate)
+		await asyncio.to_thread(wait_until, lambda: generation(gate) == n + 2)
+	tap.is_(generation(gate), 5, 'four reloads: four new generations serve, one after the other')
+	ends = await asyncio.gather(*streams)
+	whole = [s.events[-1] == '[DONE]' and s.text() == sim_text(200) for s in ends]
+	tap.is_(whole.count(True), 48, '48 streams of before are whole, to the byte')
+	codes, times = [], []
+	for ws in idle:
+		try:
+			await asyncio.wait_for(ws.recv(), 20)
+		except Exception:
+			codes.append(ws.close_code)
+			times.append(time.monotonic())
+	tap.is_(codes, [1012] * 20, 'idle WebSockets of before are closed with 1012')
+	going[0] = False
+	await asyncio.wait(comers)
+	tap.is_((seen['errors'], seen['other']), ([], 0), f'a client that comes again and again sees no error ({seen["answers"]} answers)')
+	tap.ok(seen['answers'] > 100, '... and it came often')
+	left = lambda: len((gate.health() or {'workers': []})['workers']) == 4
+	tap.ok(await asyncio.to_thread(wait_until, left), 'the workers of before have left')
+	tap.is_(len(gate.grep(r'drain_timeout: cutting')), 0, '... by themselves')
+
+async def spread(tap, sim, gate):
+	"""WebSockets that do nothing are not closed all at once."""
+	idle = [await ws_connect(gate.port) for _ in range(40)]
+	ends = []
+	async def wait_end(ws):
+		try:
+			await asyncio.wait_for(ws.recv(), 20)
+		except Exception:
+			ends.append(time.monotonic())
+	tasks = [asyncio.create_task(wait_end(ws)) for ws in idle]
+	await asyncio.to_thread(reloaded, gate, sim, server={'drain_timeout': 4, 'header_timeout': 12})
+	await asyncio.wait(tasks)
+	ends.sort()
+	tap.is_(len(ends), 40, 'all 40 idle WebSockets were closed')
+	gap = ends[30] - ends[9]
+	tap.ok(gap > 0.6, f'... spread over drain_timeout, 3 s (the middle half over {gap:.2f} s)')
+
+async def limits_hold(tap, sim, gate):
+	"""Limits go up and down under load, with workers of two generations: at the simulator it is what was set last."""
+	load = Load(gate.port)
+	async def changes():
+		async def most(limit, **server):
+			await asyncio.to_thread(reloaded, gate, sim, http_client={'concurrent_requests': limit, 'max_connections': 100}, **server)
+			# what was in flight may end first
+			await asyncio.to_thread(wait_until, lambda: gate.health()['providers']['sim']['in_flight'] <= limit)
+			sim.reset()
+			before, top = load.complete, 0
+			while load.complete < before + 150:
+				await asyncio.sleep(0.02)
+				top = max(top, (await asyncio.to_thread(sim.stats))['in_flight'])
+			return top, gate.health()['providers']['sim']['concurrent_requests']
+		for limit, more in ((30, {}), (5, {'server': {'header_timeout': 13, 'drain_timeout': 6}}), (40, {'server': {'header_timeout': 14, 'drain_timeout': 6}}), (8, {'server': {'header_timeout': 14, 'drain_timeout': 6}})):
+			before = generation(gate)
+			top, said = await most(limit, **more)
+			what = 'with new workers' if generation(gate) != before else 'in place'
+			tap.ok(top <= limit and said == limit, f'concurrent_requests {limit} holds, {what} (most seen: {top})')
+			tap.ok(top > limit // 2, '... and is used')
+	stuck = await load.run(60, changes)
+	tap.is_((load.wrong, load.refused, stuck), (0, 0, 0), f'no answer was wrong, nobody refused or stuck ({load.complete} complete)')
+
+def at_once(tap, sim, gate):
+	"""From HUP until /health of any worker tells the new limit."""
+	took = []
+	for n in range(6):
+		write(gate, sim, concurrency={'max_connections': 300 + n}, http_client={'concurrent_requests': 50 + n, 'max_connections': 100})
+		started = time.monotonic()
+		hup(gate)
+		wait_until(lambda: (h := gate.health()) and (h['max_connections'], h['providers']['sim']['concurrent_requests']) == (300 + n, 50 + n), every=0.002)
+		took.append(time.monotonic() - started)
+	tap.diag('limits changed after ' + ' '.join(f'{t * 1000:.0f}' for t in took) + ' ms')
+	tap.ok(sorted(took)[2] < 0.1, f'changed limits hold within 100 ms ({sorted(took)[2] * 1000:.0f} ms)')
+
+def limits_only(tap, sim, gate):
+	reloaded(gate, sim)	# a known state
+	wait_until(lambda: len(gate.health()['workers']) == 4)
+	pids, number = gate.workers(), generation(gate)
+	verdict = reloaded(gate, sim, concurrency={'max_connections': 7})
+	tap.is_((verdict['ok'], verdict['message']), (True, 'limits changed'), 'a reload that changes limits only')
+	tap.is_((gate.health()['max_connections'], gate.workers(), generation(gate)), (7, pids, number), '... needs no new workers')
+
+def bad_file(tap, sim, gate):
+	before, pids = gate.health(), gate.workers()
+	count = reload_count(gate)
+	with open(gate.conf_path, 'a') as file:
+		file.write('nonsense: 1\nmore: 2\n')
+	hup(gate)
+	wait_until(lambda: reload_count(gate) > count)
+	after = gate.health()
+	tap.is_((after['reload']['ok'], after['reload']['failed']), (False, before['reload']['failed'] + 1), '/health knows that a reload failed')
+	tap.like(after['reload']['message'], r'headgate\.yaml:\d+:\d+: .*nonsense', '... and why')
+	tap.ok(gate.wait_line(r'error \[master\] master: reload: nothing was changed: .*headgate\.yaml:\d+:\d+: .*nonsense'), 'so does the log')
+	tap.ok(gate.wait_line(r'error \[master\] master: reload: .*headgate\.yaml:\d+:\d+: .*more'), '... of every error')
+	tap.is_((gate.workers(), after['max_connections'], after['generation']), (pids, before['max_connections'], before['generation']), 'nothing was changed')
+
+def restart_only(tap, sim, gate):
+	port, workers = gate.port, len(gate.workers())
+	with open(gate.conf_path, 'w') as file:
+		file.write(config_text(sim, run_dir=gate.run_dir, **{**SHAPE, 'workers': 2}).replace('port: 0', 'port: 1'))
+	count = reload_count(gate)
+	hup(gate)
+	wait_until(lambda: reload_count(gate) > count)
+	tap.ok(gate.wait_line(r'workers: 4 -> 2: stays as it is until a restart') and gate.wait_line(r'port: 0 -> 1: stays as it is until a restart'),
+		'what takes a restart is said, a line each')
+	tap.is_((gate.health()['reload']['ok'], len(gate.workers()) >= 4), (True, True), '... and stays as it is')
+
+def providers_come_and_go(tap, sim, gate):
+	second = sim.url
+	def with_providers(names):
+		text = config_text(sim, run_dir=gate.run_dir, **SHAPE)
+		for name, limit in names:
+			text += f'    {name}:\n      base_url: {second}\n      model: {name}-1\n      http_client:\n        concurrent_requests: {limit}\n        requests_per_minute: 0\n'
+		count, number = reload_count(gate), generation(gate)
+		with open(gate.conf_path, 'w') as file:
+			file.write(text)
+		hup(gate)
+		wait_until(lambda: reload_count(gate) > count)
+		return wait_until(lambda: generation(gate) != number)
+	def answers(model):
+		return request(gate.port, 'POST', '/v1/chat/completions', chat_body(stream=False, model=model))[0]
+	with_providers([('one', 3)])
+	tap.is_(gate.health()['providers'].get('one', {}).get('concurrent_requests'), 3, 'a provider that a reload adds is there')
+	tap.is_(answers('one/one-1'), 200, '... and answers')
+	with_providers([('two', 4), ('three', 5)])
+	health = gate.health()['providers']
+	tap.is_((sorted(health), health.get('two', {}).get('concurrent_requests'), health.get('three', {}).get('concurrent_requests')),
+		(['sim', 'three', 'two'], 4, 5), 'one is gone, two others came, each with its own limits')
+	tap.is_((answers('two/two-1'), answers('three/three-1'), answers('sim-1')), (200, 200, 200), '... and all of them answer')
+	wait_until(lambda: len(gate.health()['workers']) == 4, 30)
+	with_providers([('three', 5), ('four', 6)])
+	names = list(gate.stat()['providers'])
+	tap.ok('four' in names and 'one' not in names and 'three' in names,
+		f'the place of one that is gone is used again once nobody needs it ({names})')
+	tap.is_((answers('four/four-1'), answers('three/three-1')), (200, 200), '... and answers')
+
+with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 400) as sim:
+	with Gate(sim, tap, server={'drain_timeout': 6}, **SHAPE) as gate:
+		asyncio.run(streams_survive(tap, sim, gate))
+		asyncio.run(limits_hold(tap, sim, gate))
+	with Gate(sim, tap, allowed='nothing was changed|reload: .*headgate.yaml:', server={'drain_timeout': 3}, **SHAPE) as gate:
+		asyncio.run(spread(tap, sim, gate))
+		at_once(tap, sim, gate)
+		limits_only(tap, sim, gate)
+		bad_file(tap, sim, gate)
+		restart_only(tap, sim, gate)
+		providers_come_and_go(tap, sim, gate)
