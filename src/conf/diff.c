@@ -77,11 +77,30 @@ static void diff_provider(struct diff *d, const struct conf_provider *now, struc
 	char *above = xasprintf("llm.providers.%s.", next->name);
 
 	diff_set(d, &options_provider, above, now, next);
+	if (strcmp(now->ca_pem ? now->ca_pem : "", next->ca_pem ? next->ca_pem : "") != 0) {
+		texts_add(d->changed, xasprintf("%sca_file: its content", above));
+		weigh(d, CONF_WORKERS);
+	}
 	if (!same_keys(now, next)) {
 		texts_add(d->changed, xasprintf("%sapi_key", above));
 		weigh(d, CONF_WORKERS);
 	}
 	free(above);
+}
+
+/* Client keys, in their order; only that they changed is said. */
+static bool same_clients(const struct conf *now, const struct conf *next)
+{
+	if (now->nclients != next->nclients)
+		return false;
+	for (unsigned i = 0; i < now->nclients; i++) {
+		if (memcmp(now->clients[i].sha256, next->clients[i].sha256, sizeof(now->clients[i].sha256)))
+			return false;
+		for (size_t k = 0; k < options_client.count; k++)
+			if (!value_equal(&options_client.row[k], &now->clients[i], &next->clients[i]))
+				return false;
+	}
+	return true;
 }
 
 enum conf_change conf_diff(const struct conf *now, struct conf *next, struct conf_texts *changed_r,
@@ -91,6 +110,10 @@ enum conf_change conf_diff(const struct conf *now, struct conf *next, struct con
 
 	*changed_r = *kept_r = (struct conf_texts){ 0 };
 	diff_set(&d, &options_global, "", now, next);
+	if (!same_clients(now, next)) {
+		texts_add(d.changed, xstrdup("clients.keys"));
+		weigh(&d, CONF_WORKERS);
+	}
 	for (unsigned i = 0; i < next->nproviders; i++) {
 		const struct conf_provider *before = find(now, next->providers[i].name);
 
