@@ -3,19 +3,45 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "base/log.h"
+#include "base/log_syslog.h"
 
 static int log_fd = STDERR_FILENO;
-static enum log_level log_level = LOG_INFO;
+static enum log_level room_level[LOG_ROOM_COUNT + 1]; /* the last one: of all others */
+static enum log_level most_level = LOG_INFO;	      /* of all of them */
+static bool set_up;
 static enum log_format log_format = LOG_CONSOLE;
 static const char *log_process = "headgate";
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
+static const char *const room_names[] = {
+#define X(room) #room,
+	LOG_ROOMS(X)
+#undef X
+};
 
 void log_setup(int fd, enum log_level level, enum log_format format)
 {
 	log_fd = fd;
-	log_level = level;
 	log_format = format;
+	set_up = true;
+	most_level = level;
+	for (unsigned i = 0; i <= LOG_ROOM_COUNT; i++)
+		room_level[i] = level;
+}
+
+void log_set_room(enum log_room room, enum log_level level)
+{
+	room_level[room] = level;
+	most_level = LOG_ERROR;
+	for (unsigned i = 0; i <= LOG_ROOM_COUNT; i++)
+		if (room_level[i] > most_level)
+			most_level = room_level[i];
+}
+
+void log_syslog(const char *path)
+{
+	log_syslog_open(path);
 }
 
 void log_who(const char *who)
@@ -25,52 +51,129 @@ void log_who(const char *who)
 
 bool log_wanted(enum log_level level)
 {
-	return level <= log_level;
+	return level <= most_level;
 }
 
-/* Control bytes (and, in JSON, quotes) must not break the line. */
-static void add_escaped(struct buf *line, const char *text, bool json)
+static bool room_wants(const char *room, enum log_level level)
+{
+	unsigned i = 0;
+
+	if (!set_up || level > most_level)
+		return log_wanted(level);
+	while (i < LOG_ROOM_COUNT && strcmp(room_names[i], room) != 0)
+		i++;
+	return level <= room_level[i];
+}
+
+/* Control bytes must not break the line. */
+static void add_escaped(struct buf *line, const char *text, bool in_quotes)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
 
-		if (json && (c == '"' || c == '\\'))
-			buf_addf(line, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			buf_addf(line, json ? "\\u%04x" : "\\x%02x", c);
+		if (c < 0x20 || c == 0x7f || (in_quotes && c == '"'))
+			buf_addf(line, "\\x%02x", c);
 		else
 			buf_add(line, text, 1);
 	}
 }
 
+/* ---- a line: begin, message or facts, end ------------------------------------------- */
+
+/* What stands in front of the message; where syslog begins to read is returned. */
+static size_t begin(struct buf *line, enum log_level level, const char *room)
+{
+	char when[32];
+	size_t head = 0;
+
+	if (log_format == LOG_JSON) {
+		buf_addf(line,
+			"{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"room\":\"%s\","
+			"\"message\":",
+			clock_wall_text(when), level_names[level], log_process, (int)getpid(), room);
+	} else {
+		buf_addf(line, "%s %s ", clock_wall_text(when), level_names[level]);
+		head = line->len;
+		buf_addf(line, "[%s] %s: ", log_process, room);
+	}
+	return head;
+}
+
+static void end(struct buf *line, enum log_level level, size_t head)
+{
+	log_syslog_send(level, line->data + head, line->len - head);
+	buf_adds(line, "\n");
+	while (write(log_fd, line->data, line->len) < 0 && errno == EINTR)
+		;
+	buf_release(line);
+}
+
 void log_line(enum log_level level, const char *room, const char *fmt, ...)
 {
 	struct buf text = BUF_INIT, line = BUF_INIT;
-	char when[32];
 	va_list ap;
+	size_t head;
 
-	if (!log_wanted(level))
+	if (!room_wants(room, level))
 		return;
 	va_start(ap, fmt);
 	buf_vaddf(&text, fmt, ap);
 	va_end(ap);
+	head = begin(&line, level, room);
 	if (log_format == LOG_JSON) {
-		buf_addf(&line,
-			"{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"room\":\"%s\","
-			"\"message\":\"",
-			clock_wall_text(when), level_names[level], log_process, (int)getpid(), room);
-		add_escaped(&line, text.data, true);
-		buf_adds(&line, "\"}\n");
+		json_add_string(&line, text.data, text.len);
+		buf_adds(&line, "}");
 	} else {
-		buf_addf(&line, "%s %s [%s] %s: ", clock_wall_text(when), level_names[level],
-			log_process, room);
 		add_escaped(&line, text.data, false);
-		buf_adds(&line, "\n");
 	}
-	while (write(log_fd, line.data, line.len) < 0 && errno == EINTR)
-		;
+	end(&line, level, head);
 	buf_release(&text);
-	buf_release(&line);
+}
+
+static void add_json_fact(struct buf *line, const struct log_fact *fact)
+{
+	buf_addf(line, ",\"%s\":", fact->key);
+	if (fact->text)
+		json_add_string(line, fact->text, strlen(fact->text));
+	else
+		buf_addf(line, "%.*f", (int)fact->places, fact->number);
+}
+
+static void add_console_fact(struct buf *line, const struct log_fact *fact, const char *space)
+{
+	bool quotes = fact->text && !fact->bare && (!*fact->text || strpbrk(fact->text, " \"="));
+
+	buf_adds(line, space);
+	if (!fact->bare)
+		buf_addf(line, "%s=", fact->key);
+	if (!fact->text) {
+		buf_addf(line, "%.*f", (int)fact->places, fact->number);
+		return;
+	}
+	buf_adds(line, quotes ? "\"" : "");
+	add_escaped(line, fact->text, quotes);
+	buf_adds(line, quotes ? "\"" : "");
+}
+
+void log_facts(enum log_level level, const char *room, const char *message,
+	const struct log_fact *facts, unsigned n)
+{
+	struct buf line = BUF_INIT;
+	size_t head;
+
+	if (!room_wants(room, level))
+		return;
+	head = begin(&line, level, room);
+	if (log_format == LOG_JSON) {
+		json_add_string(&line, message, strlen(message));
+		for (unsigned i = 0; i < n; i++)
+			add_json_fact(&line, &facts[i]);
+		buf_adds(&line, "}");
+	} else {
+		for (unsigned i = 0; i < n; i++)
+			add_console_fact(&line, &facts[i], i ? " " : "");
+	}
+	end(&line, level, head);
 }
 
 bool log_rate_ok(struct log_rate *rate, uint64_t *missed_r)

@@ -2,7 +2,7 @@
 /*
  * log.h - one line, one write(2).
  *
- * Console: "2026-11-23T11:20:24.123Z warning admit: text"; JSON: the same facts
+ * Console: "2026-11-23T11:20:24.123Z warning [worker 1] admit: text"; JSON: the same facts
  * as one object a line. Text is lower-case without a full stop, says what went
  * wrong first, and quotes its subject: "'app.yaml': no such file". Never pass a
  * secret; bytes from outside are escaped here.
@@ -15,12 +15,32 @@
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_CONSOLE, LOG_JSON };
 
-/* Where lines go: a descriptor that stays the caller's (2 at first). */
+/* Who logs: X(room). Each may have a level of its own. */
+#define LOG_ROOMS(X)                                                                            \
+	X(access) X(admit) X(conf) X(endpoint) X(exchange) X(http) X(master) X(provider) X(shm) X(worker)
+
+enum log_room {
+#define X(room) LOG_ROOM_##room,
+	LOG_ROOMS(X)
+#undef X
+	LOG_ROOM_COUNT
+};
+
+/* Where lines go: a descriptor that stays the caller's (2 at first). All rooms get this level. */
 void log_setup(int fd, enum log_level level, enum log_format format);
+/* One room's own level; until the next log_setup(). */
+void log_set_room(enum log_room room, enum log_level level);
+/*
+ * Send the lines to the syslog daemon at this socket as well ("": no longer); the path fits into a
+ * sockaddr_un. A daemon that is away or does not keep up loses lines; nobody waits for it.
+ */
+void log_syslog(const char *path);
 /* Who speaks: "master", "worker 2"; kept by reference. */
 void log_who(const char *who);
+/* Whether any room logs at this level: for who would have to gather what a line says. */
 bool log_wanted(enum log_level level);
 
+/* A line of a room, by its name in LOG_ROOMS (another one has the level of log_setup()). */
 void log_line(enum log_level level, const char *room, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #define log_error(room, ...) log_line(LOG_ERROR, room, __VA_ARGS__)
@@ -31,6 +51,20 @@ void log_line(enum log_level level, const char *room, const char *fmt, ...) PRIN
 		if (log_wanted(LOG_DEBUG))                                                      \
 			log_line(LOG_DEBUG, room, __VA_ARGS__);                                 \
 	} while (0)
+
+/*
+ * A line that is made of facts: in JSON each is a member of its own beside "message"; on the console the
+ * bare ones come first, by their values, then the others as key=value (the message is left out).
+ */
+struct log_fact {
+	const char *key;
+	const char *text; /* NULL: a number */
+	double number;
+	unsigned places; /* digits behind its point */
+	bool bare;
+};
+void log_facts(enum log_level level, const char *room, const char *message,
+	const struct log_fact *facts, unsigned n);
 
 /*
  * For events that may come in floods: true for the first one, then at most once

@@ -5,6 +5,7 @@
 #include "conf/text.h"
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <sys/un.h>
 
 /* Shorthand for an error about one of the rows; follow-up errors of a refused value are left out. */
 #define origin_of(l, row) (&(l)->conf->origins->global[row])
@@ -137,6 +138,16 @@ static void check_subprotocols(struct loader *l)
 				". - _, like chat.v1");
 }
 
+static void check_syslog(struct loader *l)
+{
+	const char *path = l->conf->log_syslog;
+
+	if (*path && *path != '/')
+		global_error(l, G_log_syslog, path, "is not absolute; give the path of a socket, such as /dev/log");
+	else if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		global_error(l, G_log_syslog, path, "is too long for the path of a socket; give a shorter one");
+}
+
 static char *default_run_dir(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -168,4 +179,5 @@ void check_globals(struct loader *l)
 	check_origins(l);
 	check_subprotocols(l);
 	check_run_dir(l);
+	check_syslog(l);
 }

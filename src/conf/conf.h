@@ -29,6 +29,7 @@ typedef struct conf_texts conf_type_SECRETS;
 typedef uint64_t conf_type_LEVEL;
 typedef uint64_t conf_type_FORMAT;
 typedef uint64_t conf_type_HTTP2;
+typedef uint64_t conf_type_ROOMLEVEL;
 
 enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
 
@@ -100,6 +101,9 @@ void conf_dump(const struct conf *conf, FILE *out);
 void conf_print_limits(const struct conf *conf, FILE *out);
 /* Every option as mdoc for headgate.yaml(5). */
 void conf_print_mdoc(FILE *out);
+
+/* Log as it says: level and format, those of single rooms, syslog; lines go to fd, which stays the caller's. */
+void conf_apply_logging(const struct conf *conf, int fd);
 
 /* The segment's place in the run directory: "<run_dir>/segment". */
 char *conf_segment_path(const struct conf *conf);

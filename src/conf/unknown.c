@@ -88,7 +88,8 @@ char *walk_unknown(const struct option_set *set, const char *place, const char *
 		nearest_offer(&near, "providers", strlen("providers"));
 	if (set == &options_global && strcmp(place, "clients") == 0)
 		nearest_offer(&near, "keys", strlen("keys"));
-	if (elsewhere)
+	/* one letter off a key of this place is a slip, whatever else is called so */
+	if (elsewhere && !(*near.best && near.distance == 1))
 		return xasprintf("unknown key here; its place is %s%.*s",
 			set == &options_provider ? "llm.providers.<name>."
 			: set == &options_client ? "clients.keys."

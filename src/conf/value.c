@@ -26,6 +26,7 @@ static const struct unit size_units[] = { { "", 1 }, { "B", 1 }, { "k", 1 << 10 
 	{ "G", 1 << 30 }, { "GiB", 1 << 30 } };
 
 static const char *const level_words[] = { "error", "warning", "info", "debug" };
+static const char *const room_level_words[] = { "default", "error", "warning", "info", "debug" };
 static const char *const format_words[] = { "console", "json" };
 static const char *const http2_words[] = { "auto", "off" };
 
@@ -44,6 +45,7 @@ static const char *const type_names[] = {
 	[OPTION_FORMAT] = "a format",
 	[OPTION_SECRETS] = "a list of texts",
 	[OPTION_HTTP2] = "a setting",
+	[OPTION_ROOMLEVEL] = "a level",
 };
 
 enum verdict { FITS, OUT_OF_RANGE, NOT_ONE };
@@ -181,6 +183,8 @@ static enum verdict whole_parse(
 		return word_parse(text, format_words, ARRAY_SIZE(format_words), value_r);
 	case OPTION_HTTP2:
 		return word_parse(text, http2_words, ARRAY_SIZE(http2_words), value_r);
+	case OPTION_ROOMLEVEL:
+		return word_parse(text, room_level_words, ARRAY_SIZE(room_level_words), value_r);
 	default:
 		BUG_ON(true);
 	}
@@ -439,6 +443,9 @@ void value_format(const struct option *option, const void *object, struct buf *o
 	case OPTION_HTTP2:
 		buf_adds(out, http2_words[*(const uint64_t *)field]);
 		break;
+	case OPTION_ROOMLEVEL:
+		buf_adds(out, room_level_words[*(const uint64_t *)field]);
+		break;
 	}
 }
 
@@ -473,6 +480,7 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_FORMAT] = "console or json",
 		[OPTION_SECRETS] = "a list such as [a, b]",
 		[OPTION_HTTP2] = "auto or off",
+		[OPTION_ROOMLEVEL] = "default, error, warning, info or debug",
 	};
 
 	buf_adds(out, words[option->type]);

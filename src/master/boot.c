@@ -33,8 +33,7 @@ static bool open_log(struct master *m)
 			return false;
 		}
 	}
-	log_setup(m->log_fd < 0 ? STDERR_FILENO : m->log_fd, (enum log_level)conf->log_level,
-		(enum log_format)conf->log_format);
+	conf_apply_logging(conf, m->log_fd < 0 ? STDERR_FILENO : m->log_fd);
 	return true;
 }
 

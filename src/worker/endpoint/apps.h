@@ -84,10 +84,10 @@ bool endpoint_aim(const char *text, const struct json_find *model, struct endpoi
 	MUST_CHECK;
 /*
  * Notes for the access log: where the request went (the model is copied to `model`, which lives as long
- * as the app's data), and what the call measured so far; tokens are added to what is there.
+ * as the app's data), and what the call measured so far.
  */
 void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
 	char model[ENDPOINT_MODEL_BYTES]);
-void endpoint_note_usage(struct exchange *x, const struct provider_usage *usage);
+void endpoint_note_usage(struct exchange_note *note, const struct provider_usage *usage);
 
 #endif

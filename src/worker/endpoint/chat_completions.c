@@ -110,7 +110,7 @@ static void on_head(struct provider_call *call, const struct provider_head *head
 {
 	struct completion *c = arg;
 
-	endpoint_note_usage(c->x, call_usage(call));
+	endpoint_note_usage(&c->x->note, call_usage(call));
 	c->passing = head->sse;
 	c->collecting = !head->sse;
 	if (c->passing)
@@ -185,7 +185,7 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	struct completion *c = arg;
 	struct endpoint_error e;
 
-	endpoint_note_usage(c->x, call_usage(call));
+	endpoint_note_usage(&c->x->note, call_usage(call));
 	c->call = NULL;
 	if (result->ending == END_COMPLETE) {
 		end_well(c);

@@ -26,9 +26,9 @@ void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
 	x->note.model = model[0] ? model : NULL;
 }
 
-void endpoint_note_usage(struct exchange *x, const struct provider_usage *usage)
+void endpoint_note_usage(struct exchange_note *note, const struct provider_usage *usage)
 {
-	x->note.queue_wait_us = usage->queue_wait_us;
-	x->note.first_token_us = usage->first_token_us;
-	x->note.tokens += usage->completion_tokens;
+	note->queue_wait_us = usage->queue_wait_us;
+	note->first_token_us = usage->first_token_us;
+	note->tokens = usage->completion_tokens;
 }

@@ -49,6 +49,9 @@ struct ws_request {
 	bool plain_body;  /* the provider answers with one JSON body; it is in `answer` */
 	bool forgotten;	  /* the answer is too large for the conversation, and not needed else */
 	uint64_t queued_ms; /* since when it waits in line; 0: it does not */
+	uint64_t started_us;
+	struct exchange_note note; /* for the access log */
+	char *model;		   /* of the note */
 	char *user;	  /* the text asked, escaped */
 	size_t user_len;
 	struct buf answer; /* escaped; of a plain body: the body */
@@ -76,8 +79,20 @@ static void request_free(struct ws_request *r)
 	if (r->call)
 		call_cancel(r->call);
 	buf_release(&r->answer);
+	free(r->model);
 	free(r->user);
 	free(r);
+}
+
+static void log_request(struct ws_request *r, enum ending ending)
+{
+	char id[WS_ID_BYTES + 1];
+
+	if (r->call)
+		endpoint_note_usage(&r->note, call_usage(r->call));
+	r->note.ending = ending;
+	snprintf(id, sizeof(id), "%.*s", (int)r->id.key_len, r->id.key);
+	exchange_log_message(r->chat->x, id, &r->note, r->started_us);
 }
 
 /* The request is over, the client knows it: who drains may go after the last one. */
@@ -86,6 +101,7 @@ static void request_end(struct ws_request *r, enum ending ending)
 	struct ws_chat *chat = r->chat;
 
 	stat_ending(ending);
+	log_request(r, ending);
 	request_free(r);
 	if (chat->draining && !chat->running)
 		close_for_restart(chat);
@@ -239,7 +255,8 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	struct ws_request *r = arg;
 	struct endpoint_error e;
 
-	endpoint_note_usage(r->chat->x, call_usage(call));
+	endpoint_note_usage(&r->note, call_usage(call));
+	r->chat->x->note.tokens += r->note.tokens;
 	r->call = NULL;
 	if (r->broken) {
 		give_up(r);
@@ -363,6 +380,10 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 
 	make_body(r, target, &request);
 	endpoint_note_target(chat->x, target, chat->model);
+	r->started_us = clock_us();
+	r->model = xstrdup(chat->model);
+	r->note.provider = chat->x->note.provider;
+	r->note.model = *r->model ? r->model : NULL;
 	ws_say_processing(chat->x, &r->id);
 	r->call = call_start(endpoint.providers, &request, &asker, r);
 }
@@ -481,8 +502,10 @@ static void on_close(struct exchange *x)
 	struct ws_chat *chat = x->app_data;
 	struct ws_request *r, *next;
 
-	TAILQ_FOREACH_SAFE (r, &chat->requests, entry, next)
+	TAILQ_FOREACH_SAFE (r, &chat->requests, entry, next) {
+		log_request(r, END_CLIENT_GONE);
 		request_free(r);
+	}
 	if (chat->tick)
 		event_free(chat->tick);
 	conversation_release(&chat->talk);

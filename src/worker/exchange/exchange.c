@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * exchange.c - see exchange.h. Keeps the state, so that a port is only ever asked for
- * what is allowed in it; says how each request ended.
+ * what is allowed in it; counts how each request ended (access.c says it).
  */
 #include "base/base.h"
 #include "worker/exchange/exchange.h"
 #include "base/bug.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "shm/stats.h"
 
 #include <strings.h>
 #include <sys/random.h>
 
 #define ID_GIVEN_MAX 36
-
-static bool access_log;
-
-void exchange_access_log(bool on)
-{
-	access_log = on;
-}
 
 const char *exchange_header(const struct exchange *x, const char *name)
 {
@@ -194,31 +186,6 @@ void exchange_identify(struct exchange *x)
 		snprintf(x->id, sizeof(x->id), "%016" PRIx64, next_id());
 }
 
-static void log_access(const struct exchange *x)
-{
-	const struct exchange_note *note = &x->note;
-	struct buf line = BUF_INIT;
-
-	buf_addf(&line, "%s %s %s %s %d %s bytes=%" PRIu64 " ms=%.1f", x->id, x->request.peer,
-		x->request.method, x->request.path, x->status,
-		note->ending < END_COUNT ? ending_facts[note->ending].code : "-", x->sent_bytes,
-		(double)(clock_us() - x->started_us) / 1e3);
-	if (x->client.name)
-		buf_addf(&line, " key=%s", x->client.name);
-	if (note->provider)
-		buf_addf(&line, " provider=%s", note->provider);
-	if (note->model)
-		buf_addf(&line, " model=%s", note->model);
-	if (note->tokens)
-		buf_addf(&line, " tokens=%" PRIu64, note->tokens);
-	if (note->queue_wait_us)
-		buf_addf(&line, " queue_wait_ms=%.1f", (double)note->queue_wait_us / 1e3);
-	if (note->first_token_us)
-		buf_addf(&line, " first_token_ms=%.1f", (double)note->first_token_us / 1e3);
-	log_info("access", "%s", line.data);
-	buf_release(&line);
-}
-
 void exchange_close(struct exchange *x)
 {
 	const struct exchange_app *app = x->app;
@@ -228,8 +195,7 @@ void exchange_close(struct exchange *x)
 	x->state = EXCHANGE_ENDED;
 	if (x->note.ending < END_COUNT)
 		stat_ending(x->note.ending);
-	if (access_log)
-		log_access(x);
+	exchange_log(x);
 	x->app = NULL;
 	if (app)
 		app->on_close(x);

@@ -172,7 +172,18 @@ void exchange_identify(struct exchange *x);
 /* Counts the ending (if one was decided), writes the access log line, then calls on_close() (if there
  * is an app): texts of the note may die in it. A second call does nothing. */
 void exchange_close(struct exchange *x);
-/* Whether exchange_close() logs each request. */
+
+/* ---- access.c ---- */
+
+/* Whether each request is logged. */
 void exchange_access_log(bool on);
+/* Its line; without an access log one for each request that was at fault itself, and no flood of them. */
+void exchange_log(const struct exchange *x);
+/*
+ * A request within a WebSocket is over: its line for the access log. id is the client's own name for
+ * it; the note is the request's, not the socket's.
+ */
+void exchange_log_message(const struct exchange *x, const char *id, const struct exchange_note *note,
+	uint64_t started_us);
 
 #endif
