@@ -396,6 +396,24 @@ async def stream_chat(port, text='hello', **more):
 		s.close()
 
 
+def ending(s):
+	"""How a Stream ended, or an answer in one piece: (status, error code). The code is None if all is well, and
+	'silence' if a stream just ended."""
+	if s.status != 200:
+		return s.status, json.loads(s.rest)['error']['code']
+	if not s.events:
+		return s.status, 'silence' if 'event-stream' in s.headers['content-type'] else None
+	return s.status, None if s.events[-1] == '[DONE]' else json.loads(s.events[-1]).get('error', {'code': 'silence'})['code']
+
+
+def provider_text(name, sim, http_client=None, model='m', **more):
+	"""A further provider, for config_text's extra."""
+	rows = lambda indent, values: ''.join(f'{" " * indent}{key}: {json.dumps(value)}\n' for key, value in values.items())
+	url = sim if isinstance(sim, str) else sim.url
+	return (f'    {name}:\n' + rows(6, {'base_url': url, 'model': model, **more})
+		+ f'      http_client:\n{rows(8, {"requests_per_minute": 0, **(http_client or {})})}')
+
+
 async def ws_connect(port, path='/ws/chat', **more):
 	import websockets
 	return await websockets.connect(f'ws://127.0.0.1:{port}{path}', max_size=None, ping_interval=None,
