@@ -9,9 +9,10 @@
 #include <strings.h>
 
 /* "application/json; charset=utf-8", "application/vnd.x+json", or none at all. */
-static bool is_json_type(const char *type)
+bool completion_is_json(const struct exchange *x)
 {
 	static const char json[] = "application/json", suffix[] = "+json";
+	const char *type = exchange_header(x, "content-type");
 	size_t len;
 
 	if (!type)
@@ -159,7 +160,7 @@ bool completion_read(const struct completion_kind *kind, const struct exchange *
 
 	*ask = (struct completion_ask){ 0 };
 
-	if (!is_json_type(exchange_header(x, "content-type"))) {
+	if (!completion_is_json(x)) {
 		endpoint_fault(e, END_BAD_REQUEST, NULL, "Content-Type must be application/json");
 		return false;
 	}

@@ -24,5 +24,7 @@ struct completion_ask {
  */
 bool completion_read(const struct completion_kind *kind, const struct exchange *x,
 	struct completion_ask *ask, struct endpoint_error *e) MUST_CHECK;
+/* Does the request say that its body is JSON, or nothing at all? */
+bool completion_is_json(const struct exchange *x);
 
 #endif
