@@ -63,6 +63,7 @@ static bool add_text(struct part *part, struct buf *out)
 		{ "prompt_cache_breakpoint", KIND_OBJECT, "an object" },
 		{ "annotations", KIND_ARRAY, "an array" }, /* of an answer that came back: */
 		{ "logprobs", KIND_ARRAY, "an array" },	   /* about the text, not part of it */
+		{ "parsed", KIND_ANY, "" },		   /* npm's openai decorates with this */
 	};
 	struct json_find v[ARRAY_SIZE(rules)];
 	struct responses_reader *r = part->in->r;
@@ -310,6 +311,7 @@ static bool read_call(struct input *in, const struct json_find *item)
 		{ "arguments", KIND_STRING, "a string" },
 		{ "id", KIND_STRING, "a string" },
 		{ "status", KIND_STRING, "a string" },
+		{ "parsed_arguments", KIND_ANY, "" }, /* npm's openai decorates with this */
 		{ "namespace", 0, "chat completions have nothing like it" },
 		{ "caller", 0, "chat completions have nothing like it" },
 	};
