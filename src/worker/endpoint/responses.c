@@ -104,6 +104,7 @@ static void on_start(struct exchange *x)
 
 	x->app_data = r;
 	run->x = x;
+	run->note = &x->note;
 	if (!read_request(x, &run->ask, &e)) {
 		exchange_refuse(x, &e.error);
 		return;

@@ -59,6 +59,7 @@ static void on_head(struct provider_call *call, const struct provider_head *head
 {
 	struct responses_run *run = arg;
 
+	endpoint_note_usage(run->note, call_usage(call));
 	run->plain = !head->sse;
 	if (head->sse && run->reply.say)
 		reply_begin(&run->reply);
@@ -110,7 +111,7 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	struct responses_run *run = arg;
 	struct endpoint_error e;
 
-	endpoint_note_usage(run->x, call_usage(call));
+	endpoint_note_usage(run->note, call_usage(call));
 	run->call = NULL;
 	if (run->broken) {
 		defer_cancel(&run->give_up);

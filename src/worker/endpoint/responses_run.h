@@ -32,6 +32,7 @@ struct responses_owner {
 struct responses_run {
 	const struct responses_owner *owner;
 	struct exchange *x;
+	struct exchange_note *note; /* for the access log: the exchange's, or one of the owner's */
 	struct responses_ask ask;
 	struct responses_reply reply;
 	struct provider_call *call; /* NULL once it has ended */
@@ -44,7 +45,7 @@ struct responses_run {
 };
 
 /*
- * Start the call. owner, x and ask are set and the rest is zero; before: see responses_request(). lane: as in
+ * Start the call. owner, x, note and ask are set and the rest is zero; before: see responses_request(). lane: as in
  * struct responses_reply.
  */
 void run_start(struct responses_run *run, const char *lane, const char *before, size_t len);
