@@ -23,17 +23,26 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "shm/heap.h"
-#include "shm/layout.h"
+#include "shm/house.h"
+#include "shm/waiters.h"
 
 #define AUDIT_TRIES 64
+
+/*
+ * What a request costs a flow of weight 1 in virtual time: divisible by most small weights. Tags
+ * have 62 bits, so at 100,000 requests a second they last for 26 years.
+ */
+#define COST 55440u
 
 struct gate_line {
 	struct shm *shm;
 	struct shm_gate *gate;
 	struct gate_cell *cell;
-	struct gate_heap heap;
-	struct gate_ticket *published; /* whose tag is in the head, waiting or granted */
+	struct waiters waiters;
+	struct waiters_flow *published; /* whose first place is in the head, waiting or granted */
+	uint64_t published_tag;
+	_Atomic uint64_t *ends;	  /* of all flows; NULL: this gate is not fair */
+	_Atomic uint64_t *places; /* what our waiters cost their flows, for the master */
 	gate_granted_fn granted;
 	void *arg;
 };
@@ -61,38 +70,92 @@ static void owner_add(_Atomic uint64_t *word, uint64_t n)
 		memory_order_release);
 }
 
+/* Virtual time is at least this. */
+static void advance(struct shm_gate *gate, uint64_t tag)
+{
+	uint64_t now = atomic_load_explicit(&gate->line, memory_order_relaxed);
+
+	while (now < tag && !atomic_compare_exchange_weak_explicit(&gate->line, &now, tag,
+				    memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
 /*
- * The place in line of one who comes now: first come, first served, over all workers. Whatever
- * else this returns one day (a virtual finish time), the rest only asks which tag is smaller.
+ * A request of this flow comes: the tag of its place. Virtual time goes on by one with each, a trifle, so
+ * that among flows that ask for the first time the one that came first is first.
  */
-static uint64_t order_tag(struct gate_line *line)
+static uint64_t charge(struct gate_line *line, uint32_t flow, uint32_t cost)
 {
-	return (atomic_fetch_add_explicit(&line->gate->line, 1, memory_order_relaxed) + 1) & GATE_TAG;
+	uint64_t now = atomic_fetch_add_explicit(&line->gate->line, 1, memory_order_relaxed) + 1;
+	uint64_t end, start;
+
+	if (!line->ends)
+		return now & GATE_TAG;
+	end = atomic_load_explicit(&line->ends[flow], memory_order_relaxed);
+	do
+		start = end > now ? end : now;
+	while (!atomic_compare_exchange_weak_explicit(&line->ends[flow], &end, start + cost,
+		memory_order_relaxed, memory_order_relaxed));
+	return start & GATE_TAG;
 }
 
-static uint64_t waiting_head(const struct gate_ticket *ticket)
+/* A ticket of ours does not wait any more; what its flow gets back is the last place. */
+static void leave_place(struct gate_line *line, uint32_t flow, uint32_t cost, bool unused)
 {
-	return ticket ? GATE_WAITING | ticket->tag : GATE_NONE;
+	if (!line->ends)
+		return;
+	owner_add(&line->places[flow], -(uint64_t)cost);
+	if (!unused)
+		return;
+	CRASH_POINT("gate.cancel.uncharged");
+	atomic_fetch_sub_explicit(&line->ends[flow], cost, memory_order_relaxed);
 }
 
-/* The worker whose published head is the first in line; false: nobody waits. */
+/* The line of a flow that is published, as a head: waiting. */
+static uint64_t waiting_head(const struct waiters_flow *flow)
+{
+	return flow ? GATE_WAITING | waiters_first(flow) : GATE_NONE;
+}
+
+/*
+ * The worker whose published head is the first in line; false: nobody waits. The smallest tag says whose
+ * turn it is; of heads of that flow the one served is who came first. (Places of a flow that were given up
+ * at one worker would let its other tickets there overtake those elsewhere.)
+ */
 static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot_r, uint64_t *head_r)
 {
 	/* Raised by shm_bind(), so before anybody of a new slot can wait: nobody is passed over. */
 	unsigned used = atomic_load(&shm->header->slots_used);
-	bool found = false;
+	uint64_t flow, since = UINT64_MAX;
+	unsigned found = 0;
 
 	for (unsigned i = 0; i < used; i++) {
 		uint64_t head = atomic_load(&gate->cell[i].head);
 
+		if ((head & GATE_STATE) != GATE_WAITING)
+			continue;
 		/* All have the same state bits, so the words compare as their tags do. */
-		if ((head & GATE_STATE) == GATE_WAITING && (!found || head < *head_r)) {
+		if (!found++ || head < *head_r) {
 			*slot_r = i;
 			*head_r = head;
-			found = true;
 		}
 	}
-	return found;
+	if (found < 2)
+		return found;
+	flow = atomic_load_explicit(&gate->cell[*slot_r].flow, memory_order_relaxed);
+	for (unsigned i = 0; i < used; i++) {
+		struct gate_cell *cell = &gate->cell[i];
+		uint64_t head = atomic_load(&cell->head);
+		uint64_t came = atomic_load_explicit(&cell->since_us, memory_order_relaxed);
+
+		if ((head & GATE_STATE) != GATE_WAITING || came >= since ||
+			atomic_load_explicit(&cell->flow, memory_order_relaxed) != flow)
+			continue;
+		since = came;
+		*slot_r = i;
+		*head_r = head;
+	}
+	return true;
 }
 
 /* Take a permit and give it to the head of `slot` if it still waits. False: `used` had moved. */
@@ -109,6 +172,7 @@ static bool hand_over(struct shm_gate *gate, struct gate_cell *me, uint64_t seen
 			GATE_GRANTED | (head & GATE_TAG));
 		if (granted) {
 			CRASH_POINT("gate.dispatch.claimed");
+			advance(gate, head & GATE_TAG);
 		} else {
 			CRASH_POINT("gate.dispatch.lost");
 			atomic_fetch_sub(&gate->used, 1);
@@ -151,28 +215,45 @@ static void dispatch(struct shm *shm, struct shm_gate *gate, struct gate_cell *m
 	}
 }
 
+/* Tell the others who stands there. */
+static void describe(struct gate_line *line, const struct waiters_flow *flow)
+{
+	atomic_store_explicit(&line->cell->flow, flow->number, memory_order_relaxed);
+	atomic_store_explicit(
+		&line->cell->since_us, TAILQ_FIRST(&flow->tickets)->since_us, memory_order_relaxed);
+}
+
+/* This line stands for us from now on: before its head is stored. */
+static void note_published(struct gate_line *line, struct waiters_flow *flow)
+{
+	line->published = flow;
+	line->published_tag = flow ? waiters_first(flow) : 0;
+	if (flow)
+		describe(line, flow);
+}
+
 /* Let the best of our waiters stand for us. */
 static void publish(struct gate_line *line)
 {
-	struct gate_ticket *best = heap_best(&line->heap);
+	struct waiters_flow *best = waiters_best(&line->waiters);
 	uint64_t head;
 
-	if (best == line->published)
-		return;
 	if (!line->published) {
-		line->published = best;
+		note_published(line, best);
 		atomic_store(&line->cell->head, waiting_head(best));
 		return;
 	}
+	if (waiters_first(best) >= line->published_tag)
+		return;
 	/* A better one than the present head; if that was granted meanwhile, its turn is next. */
-	head = waiting_head(line->published);
+	head = GATE_WAITING | line->published_tag;
 	if (atomic_compare_exchange_strong(&line->cell->head, &head, waiting_head(best)))
-		line->published = best;
+		note_published(line, best);
 }
 
 static void count_waiting(struct gate_line *line)
 {
-	atomic_store_explicit(&line->cell->waiting, line->heap.n, memory_order_relaxed);
+	atomic_store_explicit(&line->cell->waiting, line->waiters.count, memory_order_relaxed);
 }
 
 bool gate_pending(const struct gate_line *line)
@@ -183,13 +264,13 @@ bool gate_pending(const struct gate_line *line)
 /* Our head is GRANTED: write the permit into the books as held, let the next one stand for us. */
 static struct gate_ticket *collect(struct gate_line *line)
 {
-	struct gate_ticket *ticket = line->published, *next;
+	struct gate_ticket *ticket = waiters_pop(&line->waiters, line->published);
+	struct waiters_flow *next = waiters_best(&line->waiters);
 
-	heap_remove(&line->heap, ticket);
-	next = heap_best(&line->heap);
+	leave_place(line, line->published->number, ticket->cost, false);
 	count_waiting(line);
 	ticket->state = TICKET_HELD;
-	line->published = next;
+	note_published(line, next);
 	step_begin(line->cell);
 	CRASH_POINT("gate.collect.begun");
 	owner_add(&line->cell->held, 1);
@@ -229,6 +310,9 @@ struct gate_line *gate_line_open(struct shm *shm, unsigned gate, gate_granted_fn
 	line->shm = shm;
 	line->gate = shm_gate_at(shm, gate);
 	line->cell = &line->gate->cell[shm->slot];
+	line->ends = house_ends(shm, gate);
+	line->places = house_places(shm, gate, shm->slot);
+	waiters_open(&line->waiters, line->ends ? shm->header->nflows : 1);
 	line->granted = granted;
 	line->arg = arg;
 	BUG_ON(atomic_load(&line->cell->head) != GATE_NONE); /* the master reaps before it forks */
@@ -237,39 +321,27 @@ struct gate_line *gate_line_open(struct shm *shm, unsigned gate, gate_granted_fn
 
 void gate_line_close(struct gate_line *line)
 {
-	while (line->heap.n)
-		gate_leave(line, line->heap.at[line->heap.n - 1]);
-	heap_release(&line->heap);
+	struct waiters_flow *flow;
+
+	while ((flow = waiters_best(&line->waiters)))
+		gate_leave(line, TAILQ_FIRST(&flow->tickets));
+	waiters_release(&line->waiters);
 	free(line);
 }
 
 bool gate_arrive(struct gate_line *line, struct gate_ticket *ticket)
 {
-	BUG_ON(ticket->state != TICKET_IDLE);
-	ticket->since_us = clock_us();
-	ticket->tag = order_tag(line);
-	ticket->state = TICKET_WAITING;
-	heap_push(&line->heap, ticket);
-	count_waiting(line);
-	CRASH_POINT("gate.arrive.begun");
-	publish(line);
-	CRASH_POINT("gate.arrive.published");
-	dispatch(line->shm, line->gate, line->cell);
-	CRASH_POINT("gate.arrive.dispatched");
-	if (line->published != ticket || !gate_pending(line))
-		return false;
-	collect(line);
-	return true;
+	return gate_arrive_as(line, ticket, FLOW_COMMON);
 }
 
-bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
+/* A permit for one who need not wait: there is one, and nobody is in line. */
+static bool take_free(struct gate_line *line)
 {
 	uint64_t seen, head = 0;
 	unsigned slot = 0;
 	bool taken = false;
 
-	BUG_ON(ticket->state != TICKET_IDLE);
-	if (line->heap.n || first_in_line(line->shm, line->gate, &slot, &head))
+	if (line->waiters.count || first_in_line(line->shm, line->gate, &slot, &head))
 		return false;
 	step_begin(line->cell);
 	CRASH_POINT("gate.try.begun");
@@ -282,9 +354,48 @@ bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
 		CRASH_POINT("gate.try.counted");
 	}
 	step_end(line->cell);
-	if (!taken)
+	if (taken)
+		owner_add(&line->cell->grants, 1);
+	return taken;
+}
+
+bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct flow flow)
+{
+	uint32_t number = line->ends ? flow.number : 0;
+	uint64_t tag;
+
+	BUG_ON(ticket->state != TICKET_IDLE);
+	ticket->since_us = clock_us();
+	ticket->cost = COST / (flow.weight ? flow.weight : 1);
+	if (take_free(line)) {
+		advance(line->gate, charge(line, number, ticket->cost));
+		ticket->state = TICKET_HELD;
+		return true;
+	}
+	tag = charge(line, number, ticket->cost);
+	CRASH_POINT("gate.arrive.charged");
+	if (line->ends)
+		owner_add(&line->places[number], ticket->cost);
+	ticket->state = TICKET_WAITING;
+	waiters_push(&line->waiters, number, tag, ticket);
+	count_waiting(line);
+	CRASH_POINT("gate.arrive.begun");
+	publish(line);
+	CRASH_POINT("gate.arrive.published");
+	dispatch(line->shm, line->gate, line->cell);
+	CRASH_POINT("gate.arrive.dispatched");
+	if (line->published != ticket->flow || TAILQ_FIRST(&ticket->flow->tickets) != ticket ||
+		!gate_pending(line))
 		return false;
-	owner_add(&line->cell->grants, 1);
+	collect(line);
+	return true;
+}
+
+bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
+{
+	BUG_ON(ticket->state != TICKET_IDLE);
+	if (!take_free(line))
+		return false;
 	ticket->since_us = clock_us();
 	ticket->state = TICKET_HELD;
 	return true;
@@ -304,16 +415,13 @@ static void give_back(struct gate_line *line)
 	dispatch(line->shm, line->gate, line->cell);
 }
 
-/* The published ticket goes: the next one stands for us, a grant that was on its way goes on. */
+/* The ticket at the published place goes: the next best stands for us, a grant that was on its way goes on. */
 static void withdraw(struct gate_line *line)
 {
-	uint64_t head = waiting_head(line->published);
-	struct gate_ticket *next;
+	uint64_t head = GATE_WAITING | line->published_tag;
+	struct waiters_flow *next = waiters_best(&line->waiters);
 
-	heap_remove(&line->heap, line->published);
-	next = heap_best(&line->heap);
-	count_waiting(line);
-	line->published = next;
+	note_published(line, next);
 	CRASH_POINT("gate.cancel.begun");
 	if (atomic_compare_exchange_strong(&line->cell->head, &head, waiting_head(next))) {
 		CRASH_POINT("gate.cancel.withdrawn");
@@ -329,20 +437,28 @@ static void withdraw(struct gate_line *line)
 	dispatch(line->shm, line->gate, line->cell);
 }
 
+static void leave_line(struct gate_line *line, struct gate_ticket *ticket)
+{
+	struct waiters_flow *flow = ticket->flow;
+	bool stands_for_us = flow == line->published && ticket == TAILQ_FIRST(&flow->tickets);
+
+	waiters_remove(&line->waiters, ticket);
+	count_waiting(line);
+	leave_place(line, flow->number, ticket->cost, true);
+	if (stands_for_us)
+		withdraw(line);
+}
+
 void gate_leave(struct gate_line *line, struct gate_ticket *ticket)
 {
 	enum ticket_state state = ticket->state;
 
 	BUG_ON(state == TICKET_IDLE);
 	ticket->state = TICKET_IDLE;
-	if (state == TICKET_HELD) {
+	if (state == TICKET_HELD)
 		give_back(line);
-	} else if (ticket == line->published) {
-		withdraw(line);
-	} else {
-		heap_remove(&line->heap, ticket);
-		count_waiting(line);
-	}
+	else
+		leave_line(line, ticket);
 }
 
 void gate_poll(struct gate_line *line)
@@ -368,22 +484,28 @@ enum gate_next gate_next(const struct gate_line *line)
 uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *ticket)
 {
 	uint64_t now = atomic_load_explicit(&line->gate->line, memory_order_relaxed);
-	uint64_t before = 0;
+	uint64_t mine, end, before;
 
 	BUG_ON(ticket->state != TICKET_WAITING);
-	for (size_t i = 0; i < line->heap.n; i++)
-		before += line->heap.at[i]->tag < ticket->tag;
-	/* Of others we see the head and the number: take theirs as spread evenly from there to now. */
+	mine = waiters_tag(ticket);
+	before = waiters_before(&line->waiters, mine);
+	end = line->ends ? atomic_load_explicit(&line->ends[ticket->flow->number], memory_order_relaxed) -
+				   ticket->cost
+			 : now;
+	/*
+	 * Of others we see the head and the number: take theirs as spread evenly from there to the end
+	 * of our flow, as if all were of it.
+	 */
 	for (unsigned i = 0; i < line->shm->header->nslots; i++) {
 		struct gate_cell *cell = &line->gate->cell[i];
 		uint64_t head = atomic_load_explicit(&cell->head, memory_order_relaxed);
 		uint64_t n = atomic_load_explicit(&cell->waiting, memory_order_relaxed);
 		uint64_t tag = head & GATE_TAG;
 
-		if (cell == line->cell || (head & GATE_STATE) != GATE_WAITING || tag >= ticket->tag || !n)
+		if (cell == line->cell || (head & GATE_STATE) != GATE_WAITING || tag >= mine || !n)
 			continue;
-		before += 1 + (uint64_t)((double)(n - 1) * (double)(ticket->tag - tag) /
-			(double)(now > ticket->tag ? now - tag : ticket->tag - tag));
+		before += 1 + (uint64_t)((double)(n - 1) * (double)(mine - tag) /
+			(double)(end > mine ? end - tag : mine - tag));
 	}
 	return before + 1;
 }
@@ -430,6 +552,19 @@ void gate_set_limit(struct shm *shm, unsigned number, uint64_t limit)
 	dispatch(shm, gate, master_cell(shm, gate));
 }
 
+/* What the waiters of the dead cost their flows: others of these come to their turn as if they had not been. */
+static void give_back_places(struct shm *shm, unsigned number, unsigned slot)
+{
+	_Atomic uint64_t *ends = house_ends(shm, number), *places = house_places(shm, number, slot);
+
+	for (unsigned i = 0; ends && i < shm->header->nflows; i++) {
+		uint64_t cost = atomic_exchange(&places[i], 0);
+
+		if (cost)
+			atomic_fetch_sub(&ends[i], cost);
+	}
+}
+
 void gate_reap(struct shm *shm, unsigned number, unsigned slot)
 {
 	struct shm_gate *gate = shm_gate_at(shm, number);
@@ -437,6 +572,7 @@ void gate_reap(struct shm *shm, unsigned number, unsigned slot)
 	uint64_t version = atomic_load(&cell->version);
 
 	BUG_ON(slot >= shm->header->nslots);
+	give_back_places(shm, number, slot);
 	atomic_store(&cell->head, GATE_NONE); /* from now on nobody can claim it */
 	atomic_store(&cell->held, 0);
 	atomic_store(&cell->waiting, 0);

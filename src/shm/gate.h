@@ -9,6 +9,19 @@
  * t/model/gate.pml is the checked model of exactly these steps; the names of the
  * crash points in gate.c are the places where the model lets a worker die.
  *
+ * The line is fair: each client is a flow (flow.h), and flows are served in the order of virtual
+ * start times (start-time fair queueing, Goyal, Vin and Cheng 1996). A request is tagged with
+ * max(now, end of its flow's last one), where now is the tag that was granted last; its flow's end is then
+ * that plus COST / weight. So who has asked for nothing lately is next, who floods waits for his own
+ * requests, and weights are shares. Within a flow it is first come, first served. The ends of all flows
+ * are in the segment, one word each, changed by compare-and-swap; a place in line that is not used (its
+ * ticket left, its worker died) is given back to its flow.
+ * The model knows nothing of this and stays true: to it a tag is any number that says who is
+ * first, and each step of the gate is the same whatever order the tags are in (the model lets a later
+ * ticket be better than the published one, too). Tickets of one worker that move up a place in their own
+ * line are no step at all: nobody else can see it. And gate_arrive() is gate_try(), then, if that takes
+ * nothing, the model's arrive.
+ *
  * All functions but gate_read() are for workers; a gate_line belongs to one
  * worker's one thread.
  */
@@ -16,16 +29,19 @@
 #define SHM_GATE_H
 
 #include "base/base.h"
+#include "shm/flow.h"
 
 struct shm;
+struct waiters_flow;
 struct gate_line; /* a worker's part in one gate: its waiters, its cell */
 
 enum ticket_state { TICKET_IDLE, TICKET_WAITING, TICKET_HELD };
 
 /* Embedded in whoever wants a permit; zero it before first use. */
 struct gate_ticket {
-	uint64_t tag;		/* order in line; smaller is served first */
-	size_t heap_at;		/* place in the worker's heap */
+	TAILQ_ENTRY(gate_ticket) in_line;
+	struct waiters_flow *flow; /* while it waits */
+	uint32_t cost;		   /* of its place, to its flow */
 	enum ticket_state state;
 	uint64_t since_us;	/* when it came into line */
 };
@@ -45,6 +61,8 @@ void gate_line_close(struct gate_line *line);
  * is not called). False: it is WAITING.
  */
 bool gate_arrive(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
+/* The same as one of this flow. At gates that are not fair (shm/house.h) all are of one flow. */
+bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct flow flow) MUST_CHECK;
 
 /* As gate_arrive(), but never waits: false if no permit is free or others are in line. */
 bool gate_try(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;

@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 3u
+#define SHM_ABI 4u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -53,6 +53,14 @@ struct shm_header {
 	uint64_t stats_block_bytes;
 	uint64_t standing_at; /* nproviders of them */
 	uint64_t started_ms;
+	uint64_t house_at; /* gates of the house: pending connections, two for each key of clients */
+	uint64_t client_names_at;
+	uint64_t client_windows_at;
+	uint64_t flows_at; /* of each fair gate: the ends of all flows; and for each slot, what its waiters cost them */
+	uint64_t flow_bytes;
+	uint64_t flow_seed;
+	uint32_t nflows;
+	uint32_t nclients; /* there is room for */
 	_Atomic uint64_t master_start; /* field 22 of /proc/PID/stat */
 	_Atomic int32_t master_pid;
 	_Atomic uint32_t draining;
@@ -62,6 +70,7 @@ struct shm_header {
 	_Atomic uint32_t windows_used;	 /* likewise */
 	_Atomic uint32_t slots_used;	 /* nobody was ever bound to this one or one behind it */
 	_Atomic uint32_t generation;	 /* of configuration, that serves */
+	_Atomic uint32_t clients_used;
 	struct shm_reload reload;
 } SHM_ALIGNED;
 
@@ -87,6 +96,8 @@ struct gate_cell {
 	_Atomic uint64_t version; /* odd: the owner is in the middle of a step */
 	_Atomic uint64_t waiting; /* tickets in this worker's heap */
 	_Atomic uint64_t grants;  /* permits it was given in this life */
+	_Atomic uint64_t flow;	  /* whose the head is, and since when its ticket is here: hints, */
+	_Atomic uint64_t since_us; /* they may be of another head than the one just seen */
 } SHM_ALIGNED;
 
 #define GATE_NONE 0ull
@@ -99,7 +110,7 @@ struct gate_cell {
 struct shm_gate {
 	_Atomic uint64_t used SHM_ALIGNED; /* permits handed out: the one contended word */
 	_Atomic uint64_t learnt;	   /* a lower limit that the workers found out; 0: none */
-	_Atomic uint64_t line SHM_ALIGNED; /* order tags given out */
+	_Atomic uint64_t line SHM_ALIGNED; /* virtual time: the last order tag, or the highest that was granted */
 	_Atomic uint64_t limit SHM_ALIGNED; /* the master writes it */
 	_Atomic uint64_t retired_grants;    /* of workers that are dead; the master's */
 	_Atomic uint64_t last_grant_us;	    /* to one who had waited; an estimate, unguarded */
@@ -182,7 +193,7 @@ struct shm_stats {
 	_Atomic uint64_t version; /* odd: the master is folding a dead worker's block */
 } SHM_ALIGNED;
 
-_Static_assert(sizeof(struct shm_header) == 384, "shm_header: a new layout needs a new SHM_ABI");
+_Static_assert(sizeof(struct shm_header) == 448, "shm_header: a new layout needs a new SHM_ABI");
 _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");

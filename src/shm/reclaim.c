@@ -7,7 +7,7 @@
 #include "shm/reclaim.h"
 
 #include "shm/gate.h"
-#include "shm/layout.h"
+#include "shm/house.h"
 
 #include <sched.h>
 
@@ -15,8 +15,8 @@ void shm_reclaim(struct shm *shm, unsigned slot)
 {
 	struct shm_slot *s = shm_slot_at(shm, slot);
 
-	for (unsigned i = 0; i < shm_ngates(shm); i++)
-		gate_reap(shm, i, slot);
+	for (unsigned i = 0; i < house_gates(shm); i++)
+		gate_reap(shm, house_gate(shm, i), slot);
 	stats_retire(shm, slot);
 	atomic_store(&s->pid, 0);
 	atomic_store(&s->state, SLOT_EMPTY);
@@ -26,10 +26,10 @@ bool shm_reclaim_audit(struct shm *shm, uint64_t *recovered_r)
 {
 	bool quiet = true;
 
-	for (unsigned i = 0; i < shm_ngates(shm); i++) {
+	for (unsigned i = 0; i < house_gates(shm); i++) {
 		uint64_t lost;
 
-		if (gate_audit(shm, i, &lost))
+		if (gate_audit(shm, house_gate(shm, i), &lost))
 			*recovered_r += lost;
 		else
 			quiet = false;
@@ -42,11 +42,11 @@ bool shm_reclaim_audit(struct shm *shm, uint64_t *recovered_r)
 
 int shm_check(const struct shm *shm, unsigned tries, char *text)
 {
-	for (unsigned i = 0; i < shm_ngates(shm); i++) {
+	for (unsigned i = 0; i < house_gates(shm); i++) {
 		struct gate_books books;
 		unsigned left = tries;
 
-		while (left && !gate_read_books(shm, i, 1, &books)) {
+		while (left && !gate_read_books(shm, house_gate(shm, i), 1, &books)) {
 			left--;
 			sched_yield(); /* who is in the middle of a step may need our processor */
 		}
@@ -57,7 +57,7 @@ int shm_check(const struct shm *shm, unsigned tries, char *text)
 		snprintf(text, 512,
 			"gate '%s': %" PRIu64 " of %" PRIu64 " are in use, but %" PRIu64
 			" are held and %" PRIu64 " granted",
-			shm_gate_name(shm, i), books.used, books.limit, books.held, books.granted);
+			shm_gate_name(shm, house_gate(shm, i)), books.used, books.limit, books.held, books.granted);
 		return 1;
 	}
 	return 0;

@@ -10,6 +10,7 @@
 
 #include "base/bug.h"
 #include "base/clock.h"
+#include "shm/house.h"
 #include "shm/layout.h"
 
 #include <fcntl.h>
@@ -139,6 +140,7 @@ static void plan(struct shm_header *h, const struct shm_spec *spec)
 	at += sizeof(struct shm_stats) + (spec->nslots + 2) * h->stats_block_bytes;
 	h->standing_at = at;
 	at += h->nproviders * sizeof(struct shm_standing);
+	at = house_plan(h, spec, at);
 	h->total_bytes = round_up(at, 4096);
 }
 
@@ -181,6 +183,7 @@ static void fill(struct shm *shm, const struct shm_header *planned, const struct
 	}
 	for (unsigned i = 0; i < spec->nproviders; i++)
 		shm_copy_name(shm_at(shm, h->providers_at + i * SHM_NAME_BYTES), spec->providers[i]);
+	house_fill(shm, spec);
 }
 
 /* Open, without trusting it, what `path` names. NULL: error_r says why. */
@@ -227,7 +230,9 @@ static const char *why_unfit(const struct shm *shm)
 		h->windows_at > h->providers_at || h->providers_at > h->stats_at ||
 		h->stats_at + sizeof(struct shm_stats) + (h->nslots + 2) * h->stats_block_bytes >
 			h->standing_at ||
-		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->total_bytes)
+		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->house_at ||
+		h->house_at > h->client_windows_at || h->client_windows_at > h->flows_at ||
+		h->flows_at > h->total_bytes)
 		return "damaged";
 	return NULL;
 }
@@ -381,14 +386,28 @@ void shm_wake_all(const struct shm *shm)
 
 struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate)
 {
-	BUG_ON(gate >= shm->header->ngates);
-	return shm_at(shm, shm->header->gates_at + (uint64_t)gate * shm->header->gate_bytes);
+	const struct shm_header *h = shm->header;
+
+	if (gate >= SHM_HOUSE) {
+		gate -= SHM_HOUSE;
+		BUG_ON(gate > 2 * h->nclients);
+		return shm_at(shm, h->house_at + (uint64_t)gate * h->gate_bytes);
+	}
+	BUG_ON(gate >= h->ngates);
+	return shm_at(shm, h->gates_at + (uint64_t)gate * h->gate_bytes);
 }
 
 struct shm_window *shm_window_at(const struct shm *shm, unsigned window)
 {
-	BUG_ON(window >= shm->header->nwindows);
-	return shm_at(shm, shm->header->windows_at + window * sizeof(struct shm_window));
+	const struct shm_header *h = shm->header;
+
+	if (window >= SHM_HOUSE) {
+		window -= SHM_HOUSE;
+		BUG_ON(window >= h->nclients);
+		return shm_at(shm, h->client_windows_at + window * sizeof(struct shm_window));
+	}
+	BUG_ON(window >= h->nwindows);
+	return shm_at(shm, h->windows_at + window * sizeof(struct shm_window));
 }
 
 struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider)

@@ -26,6 +26,13 @@ struct shm_window_spec {
 	uint32_t limit;	    /* 0: none */
 	uint32_t window_ms; /* 60000 */
 };
+/* A key of clients and its caps; 0: none. */
+struct shm_client_spec {
+	const char *name;
+	uint64_t max_connections;
+	uint64_t concurrent_requests;
+	uint32_t requests_per_minute;
+};
 /* What the master wants in the segment; texts are copied. */
 struct shm_spec {
 	unsigned nslots; /* worker slots, 1..128 */
@@ -38,6 +45,11 @@ struct shm_spec {
 	/* Room for providers that a reload adds, each with three gates and a window such as this one. */
 	unsigned spare_providers;
 	struct shm_window_spec spare_window;
+	uint64_t pending;	      /* connections that are not admitted */
+	unsigned nclients;
+	const struct shm_client_spec *clients;
+	unsigned client_room; /* keys that there shall be room for, also by a reload */
+	uint32_t client_window_ms;
 };
 
 /*
@@ -51,6 +63,17 @@ struct shm_spec {
 #define SHM_GATE_IDLE(p) (3u + 3 * (p))
 #define SHM_GATES(nproviders) (1u + 3 * (nproviders))
 #define SHM_WINDOW_PROVIDER(p) (p)
+/*
+ * Numbers of the house's own, which do not depend on how many providers there are: pending
+ * connections; key k of clients has two gates (one of its own connections, one of requests) and a window. A gate
+ * that does not limit has SHM_NO_LIMIT.
+ */
+#define SHM_HOUSE 0x10000u
+#define SHM_GATE_PENDING SHM_HOUSE
+#define SHM_GATE_CLIENT_PLACES(k) (SHM_HOUSE + 1 + 2 * (k))
+#define SHM_GATE_CLIENT_REQUESTS(k) (SHM_HOUSE + 2 + 2 * (k))
+#define SHM_WINDOW_CLIENT(k) (SHM_HOUSE + (k))
+#define SHM_NO_LIMIT (1ull << 32)
 
 /*
  * Make the file `path` (mode 0640, replacing an old one that no living master owns) and map it.
@@ -103,6 +126,10 @@ unsigned shm_nproviders(const struct shm *shm);
 const char *shm_gate_name(const struct shm *shm, unsigned gate);
 const char *shm_window_name(const struct shm *shm, unsigned window);
 const char *shm_provider_name(const struct shm *shm, unsigned provider);
+unsigned shm_nclients(const struct shm *shm);
+const char *shm_client_name(const struct shm *shm, unsigned place);
+/* Master: the key at `place` (one that was used before, or the next) is this one from now on. False: no room. */
+bool shm_client_install(struct shm *shm, unsigned place, const struct shm_client_spec *spec) MUST_CHECK;
 int shm_master_pid(const struct shm *shm);
 /* clock_ms() at which the master made the segment. */
 uint64_t shm_started_ms(const struct shm *shm);

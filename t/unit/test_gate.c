@@ -2,7 +2,7 @@
 /* The gate, step by step: several workers played by one process, so that the order is ours. */
 #include "base/base.h"
 #include "base/clock.h"
-#include "shm/heap.h"
+#include "shm/waiters.h"
 #include "shm_unit.h"
 
 static struct gate_ticket *served[64];
@@ -21,29 +21,39 @@ static bool arrive(struct gate_line *line, struct gate_ticket *ticket)
 	return held;
 }
 
-START_TEST(heap_keeps_order_also_when_its_middle_leaves)
+START_TEST(lines_keep_order_also_when_their_middle_leaves)
 {
 	static struct gate_ticket tickets[500];
-	struct gate_heap heap = { 0 };
+	unsigned next[7] = { 0 };
+	struct waiters_flow *best;
+	struct waiters w;
 	uint64_t last = 0;
 
 	srand(1);
-	for (unsigned i = 0; i < 500; i++) {
-		tickets[i].tag = 1 + (unsigned)rand() % 1000;
-		heap_push(&heap, &tickets[i]);
-	}
+	waiters_open(&w, 7);
+	for (unsigned i = 0; i < 500; i++)
+		waiters_push(&w, i % 7, 1 + i + (unsigned)rand() % 1000, &tickets[i]);
 	for (unsigned i = 0; i < 500; i += 3)
-		heap_remove(&heap, &tickets[i]);
-	ck_assert_uint_eq(heap.n, 333);
-	while (heap_best(&heap)) {
-		struct gate_ticket *best = heap_best(&heap);
+		waiters_remove(&w, &tickets[i]);
+	ck_assert_uint_eq(w.count, 333);
+	ck_assert_uint_eq(waiters_before(&w, UINT64_MAX), 333);
+	while ((best = waiters_best(&w))) {
+		uint64_t tag = waiters_first(best);
+		struct gate_ticket *ticket = TAILQ_FIRST(&best->tickets);
+		unsigned number = (unsigned)(ticket - tickets);
 
-		ck_assert_uint_ge(best->tag, last);
-		ck_assert_uint_ne((best - tickets) % 3, 0);
-		last = best->tag;
-		heap_remove(&heap, best);
+		ck_assert_uint_eq(waiters_before(&w, tag), 0);
+		ck_assert_uint_eq(waiters_tag(ticket), tag);
+		ck_assert_uint_ge(tag, last);
+		ck_assert_uint_ne(number % 3, 0);
+		ck_assert_uint_eq(number % 7, best->number);
+		ck_assert_uint_ge(number, next[best->number]); /* as they came */
+		next[best->number] = number + 1;
+		last = tag;
+		ck_assert_ptr_eq(waiters_pop(&w, best), ticket);
 	}
-	heap_release(&heap);
+	ck_assert_uint_eq(w.count, 0);
+	waiters_release(&w);
 }
 END_TEST
 
@@ -334,19 +344,26 @@ START_TEST(an_empty_line_is_short)
 {
 	struct shm *shm = unit_segment(100, 0, 60000);
 	struct gate_line *line = unit_line(shm, 0, note, NULL);
-	const unsigned rounds = 1000000;
+	const unsigned rounds = 50000;
 	struct gate_ticket t = { 0 };
-	unsigned held = 0;
-	uint64_t from = clock_us();
+	uint64_t best_us = UINT64_MAX;
 
-	for (unsigned i = 0; i < rounds; i++) {
-		held += gate_arrive(line, &t);
-		gate_leave(line, &t);
+	/* the best of many: others use this machine, too */
+	for (unsigned k = 0; k < 40; k++) {
+		uint64_t from = clock_us(), took;
+		unsigned held = 0;
+
+		for (unsigned i = 0; i < rounds; i++) {
+			held += gate_arrive(line, &t);
+			gate_leave(line, &t);
+		}
+		took = clock_us() - from;
+		best_us = took < best_us ? took : best_us;
+		ck_assert_uint_eq(held, rounds);
 	}
 	printf("# uncontended gate_arrive + gate_leave with %d slots: %.0f ns\n", UNIT_SLOTS,
-		(double)(clock_us() - from) * 1000 / rounds);
+		(double)best_us * 1000 / rounds);
 	fflush(stdout);
-	ck_assert_uint_eq(held, rounds);
 	ck_assert_uint_eq(unit_used(shm), 0);
 	unit_books_balance(shm);
 }
@@ -354,7 +371,7 @@ END_TEST
 
 int main(void)
 {
-	UNIT_RUN("gate", heap_keeps_order_also_when_its_middle_leaves,
+	UNIT_RUN("gate", lines_keep_order_also_when_their_middle_leaves,
 		permits_are_given_at_once_while_there_are_any,
 		who_came_first_is_served_first_over_all_workers,
 		a_burst_of_permits_goes_to_several_waiters_of_one_worker,

@@ -68,6 +68,14 @@ static void let_go(struct player *p, struct gate_ticket *ticket)
 	gate_leave(p->line, ticket);
 }
 
+/* One of three, of different weights. */
+static struct flow some_flow(struct player *p)
+{
+	unsigned n = (unsigned)rand_r(&p->seed) % 3;
+
+	return (struct flow){ .number = n, .weight = 1 + n };
+}
+
 /* One move with one ticket. */
 static void play(struct player *p, struct gate_ticket *ticket)
 {
@@ -75,7 +83,7 @@ static void play(struct player *p, struct gate_ticket *ticket)
 
 	switch (ticket->state) {
 	case TICKET_IDLE:
-		if (dice % (stage->calm ? 2 : 8) == 0 ? gate_try(p->line, ticket) : gate_arrive(p->line, ticket))
+		if (dice % (stage->calm ? 2 : 8) == 0 ? gate_try(p->line, ticket) : gate_arrive_as(p->line, ticket, some_flow(p)))
 			hold(p);
 		break;
 	case TICKET_HELD:

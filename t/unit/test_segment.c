@@ -12,8 +12,10 @@
 static const struct shm_gate_spec gates[] = { { "places", 100 }, { "llm.a", 25 }, { "llm.b", 3 } };
 static const struct shm_window_spec windows[] = { { "rpm.a", 3500, 60000 }, { "rpm.b", 0, 60000 } };
 static const char *const providers[] = { "a", "b" };
+static const struct shm_client_spec clients[] = { { "alice", 3, 0, 60 }, { "bob", 0, 7, 0 } };
 static const struct shm_spec spec = { .nslots = 5, .ngates = 3, .gates = gates, .nwindows = 2,
-	.windows = windows, .nproviders = 2, .providers = providers };
+	.windows = windows, .nproviders = 2, .providers = providers, .pending = 50, .nclients = 2,
+	.clients = clients, .client_room = 3, .client_window_ms = 60000 };
 
 static struct shm *create(void)
 {
@@ -62,6 +64,17 @@ START_TEST(tools_see_what_the_master_made)
 		ck_assert_uint_eq(window.limit, windows[i].limit);
 		ck_assert_str_eq(shm_provider_name(tool, i), providers[i]);
 	}
+	ck_assert_uint_eq(shm_nclients(tool), 2);
+	ck_assert_str_eq(shm_client_name(tool, 1), "bob");
+	ck_assert_str_eq(shm_gate_name(tool, SHM_GATE_CLIENT_PLACES(0)), "clients.keys.alice.max_connections");
+	gate_read(tool, SHM_GATE_CLIENT_PLACES(0), &gate);
+	ck_assert_uint_eq(gate.limit, 3);
+	gate_read(tool, SHM_GATE_CLIENT_REQUESTS(0), &gate);
+	ck_assert_uint_eq(gate.limit, SHM_NO_LIMIT);
+	window_read(tool, SHM_WINDOW_CLIENT(0), clock_ms(), &window);
+	ck_assert_uint_eq(window.limit, 60);
+	gate_read(tool, SHM_GATE_PENDING, &gate);
+	ck_assert_uint_eq(gate.limit, 50);
 	ck_assert_int_eq(shm_master_pid(tool), getpid());
 	ck_assert(shm_master_alive(tool));
 	ck_assert(!shm_draining(tool));
@@ -97,9 +110,39 @@ START_TEST(parts_do_not_overlap)
 	}
 	ck_assert_uint_ge(h->stats_at, h->providers_at + 2 * SHM_NAME_BYTES);
 	ck_assert_uint_ge(h->standing_at, h->stats_at + SHM_LINE + 7 * h->stats_block_bytes);
-	ck_assert_uint_ge(h->total_bytes, h->standing_at + 2 * sizeof(struct shm_standing));
+	ck_assert_uint_ge(h->house_at, h->standing_at + 2 * sizeof(struct shm_standing));
+	ck_assert_uint_ge(h->client_names_at, h->house_at + 7 * h->gate_bytes);
+	ck_assert_uint_ge(h->client_windows_at, h->client_names_at + 3 * SHM_NAME_BYTES);
+	window = shm_window_at(shm, SHM_WINDOW_CLIENT(0));
+	for (unsigned i = 0; i < 3; i++, window++) {
+		ck_assert_uint_ge(window->ring_at, h->client_windows_at + 3 * sizeof(struct shm_window));
+		ck_assert_uint_eq(window->hints_at, window->ring_at + window->capacity * 8);
+		ck_assert_uint_le(window->hints_at + window->capacity * 4, i < 2 ? window[1].ring_at : h->flows_at);
+	}
+	ck_assert_uint_ge(h->flow_bytes, h->nflows * 8);
+	ck_assert_uint_ge(h->total_bytes, h->flows_at + 3 * 6 * h->flow_bytes);
 	ck_assert_uint_ge(h->stats_block_bytes, sizeof(struct stats_block) + 2 * sizeof(struct stats_provider));
-	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes | h->standing_at) % SHM_LINE, 0);
+	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes | h->standing_at |
+		h->house_at | h->client_windows_at | h->flows_at | h->flow_bytes) % SHM_LINE, 0);
+}
+END_TEST
+
+START_TEST(keys_come_later_while_there_is_room)
+{
+	struct shm *shm = create();
+	struct shm_client_spec carol = { "carol", 1, 2, 3 }, dave = { "dave", 0, 0, 0 };
+	struct gate_reading gate;
+
+	ck_assert(shm_client_install(shm, 2, &carol));
+	ck_assert_uint_eq(shm_nclients(shm), 3);
+	ck_assert(!shm_client_install(shm, 3, &dave));
+	carol.requests_per_minute = 1u << 23;
+	ck_assert(!shm_client_install(shm, 2, &carol));
+	ck_assert(shm_client_install(shm, 1, &dave)); /* instead of bob */
+	ck_assert_str_eq(shm_client_name(shm, 1), "dave");
+	gate_read(shm, SHM_GATE_CLIENT_REQUESTS(1), &gate);
+	ck_assert_uint_eq(gate.limit, SHM_NO_LIMIT);
+	unit_close();
 }
 END_TEST
 
@@ -255,6 +298,9 @@ static const struct drawn {
 	FIELD(shm_header, slots_at), FIELD(shm_header, gates_at), FIELD(shm_header, windows_at),
 	FIELD(shm_header, providers_at), FIELD(shm_header, stats_at),
 	FIELD(shm_header, stats_block_bytes), FIELD(shm_header, standing_at), FIELD(shm_header, started_ms),
+	FIELD(shm_header, house_at), FIELD(shm_header, client_names_at), FIELD(shm_header, client_windows_at),
+	FIELD(shm_header, flows_at), FIELD(shm_header, flow_bytes), FIELD(shm_header, flow_seed),
+	FIELD(shm_header, nflows), FIELD(shm_header, nclients), FIELD(shm_header, clients_used),
 	FIELD(shm_header, master_start), FIELD(shm_header, master_pid), FIELD(shm_header, draining),
 	FIELD(shm_header, ready), FIELD(shm_header, providers_used), FIELD(shm_header, gates_used),
 	FIELD(shm_header, windows_used), FIELD(shm_header, slots_used), FIELD(shm_header, generation),
@@ -268,7 +314,7 @@ static const struct drawn {
 	FIELD(shm_gate, retired_grants), FIELD(shm_gate, last_grant_us), FIELD(shm_gate, interval_us),
 	FIELD(shm_gate, name),
 	WHOLE(gate_cell), FIELD(gate_cell, head), FIELD(gate_cell, held), FIELD(gate_cell, version),
-	FIELD(gate_cell, waiting), FIELD(gate_cell, grants),
+	FIELD(gate_cell, waiting), FIELD(gate_cell, grants), FIELD(gate_cell, flow), FIELD(gate_cell, since_us),
 	WHOLE(shm_window), FIELD(shm_window, cursor), FIELD(shm_window, hint_head),
 	FIELD(shm_window, hint_tail), FIELD(shm_window, limit), FIELD(shm_window, window_ms),
 	FIELD(shm_window, capacity), FIELD(shm_window, reserved), FIELD(shm_window, ring_at),
@@ -311,7 +357,7 @@ END_TEST
 
 int main(void)
 {
-	UNIT_RUN("segment", tools_see_what_the_master_made, parts_do_not_overlap,
+	UNIT_RUN("segment", tools_see_what_the_master_made, parts_do_not_overlap, keys_come_later_while_there_is_room,
 		a_living_master_keeps_its_segment, what_is_not_fit_is_refused_politely,
 		what_else_is_at_the_path_is_not_in_the_way, a_slot_lives_again,
 		last_words_outlive_their_process, the_drawing_is_true);
