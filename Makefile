@@ -133,6 +133,9 @@ install: all
 		install -m 640 etc/headgate.yaml $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml
 	for n in 1 5 7 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n || exit; done
 
+# The parts of the manual that options.def, stats.def and endings.def say.
+manual: $(PROGRAMS)
+	scripts/manual $(B)
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 clean:
@@ -145,10 +148,11 @@ help:
 	@echo 'make check        unit tests and whole-system tests (T="t/t20*" for some of them)'
 	@echo 'make check SAN=asan   the same under AddressSanitizer and UBSan'
 	@echo 'make check-unit   unit tests only'
+	@echo 'make manual       put what the tables say into the manual pages'
 	@echo 'make install      to $(prefix); DESTDIR is honoured'
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
+.PHONY: all manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

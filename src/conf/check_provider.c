@@ -200,9 +200,7 @@ static void check_key(const struct subject *s)
 		key_from_file(s);
 	else if ((env = getenv(p->api_key_env)))
 		add_key(s, P_api_key_env, env);
-	if (p->nkeys)
-		replace(&p->key, xstrdup(p->keys[0]));
-	else
+	if (!p->nkeys)
 		warn_without_key(s);
 }
 
@@ -279,12 +277,19 @@ static bool has_control(const char *text)
 	return false;
 }
 
+static bool any_control(const struct conf_texts *texts)
+{
+	for (size_t i = 0; i < texts->count; i++)
+		if (has_control(texts->text[i]))
+			return true;
+	return false;
+}
+
 /* Texts that become part of a URL, a file name or a JSON body hold no control characters. */
 static void check_one_line(const struct subject *s)
 {
 	static const char wrong[] = "holds a control character or a line end; leave it out";
-	const struct conf_texts *models = &s->p->models;
-	bool bad = false;
+	bool bad;
 
 	for (size_t i = 0; i < options_provider.count; i++) {
 		const struct option *o = &options_provider.row[i];
@@ -295,58 +300,85 @@ static void check_one_line(const struct subject *s)
 		provider_error(s, (enum provider_row)i, wrong);
 		origin_of(s, (enum provider_row)i)->bad = true;
 	}
-	for (size_t i = 0; i < models->count; i++)
-		bad = bad || has_control(models->text[i]);
-	if (bad)
+	if (any_control(&s->p->models))
 		provider_error(s, P_models, wrong);
-}
-
-static int find_provider(const struct conf *conf, const char *name)
-{
-	for (unsigned i = 0; i < conf->nproviders; i++)
-		if (strcmp(conf->providers[i].name, name) == 0)
-			return (int)i;
-	return -1;
+	if (any_control(&s->p->fallback))
+		provider_error(s, P_fallback, wrong);
+	bad = false;
+	for (size_t i = 0; i < s->p->model_fallback.count; i++)
+		bad = bad || any_control(&s->p->model_fallback.texts[i]);
+	if (bad)
+		provider_error(s, P_model_fallback, wrong);
 }
 
 /* NULL, or what is wrong with provider i as one more fallback. */
-static const char *fallback_wrong(const struct subject *s, int i)
+static const char *fallback_wrong(
+	const struct subject *s, const struct conf_chain *chain, const struct conf_target *target, int i)
 {
-	const struct conf_provider *p = s->p;
-
 	if (i < 0)
 		return "is no provider; give one of llm.providers";
-	if ((unsigned)i == s->number)
-		return "is this provider itself; give another one";
-	for (unsigned k = 0; k < p->nfallback; k++)
-		if (p->fallback_index[k] == (unsigned)i)
+	if ((unsigned)i == s->number && !strcmp(target->model, s->p->model))
+		return "is this provider itself; give another one, or another model of it";
+	for (unsigned k = 0; k < chain->count; k++)
+		if (chain->target[k].provider == (unsigned)i &&
+			strcmp(chain->target[k].model, target->model) == 0)
 			return "is named twice; once is enough";
 	return NULL;
+}
+
+/* The provider that "name" or "name/model" names, or -1; *model_r: part of text, or "". */
+static int find_target(const struct conf *conf, const char *text, const char **model_r)
+{
+	const char *slash = strchr(text, '/');
+	int i = -1;
+
+	*model_r = slash ? slash + 1 : "";
+	for (unsigned k = 0; k < conf->nproviders && i < 0; k++) {
+		const char *name = conf->providers[k].name;
+		size_t len = slash ? (size_t)(slash - text) : strlen(text);
+
+		if (strlen(name) == len && memcmp(name, text, len) == 0)
+			i = (int)k;
+	}
+	if (i >= 0 && !**model_r)
+		*model_r = conf->providers[i].model;
+	return i;
+}
+
+static void check_chain(const struct subject *s, const struct conf_texts *texts,
+	enum provider_row row, struct conf_chain *chain)
+{
+	chain->target = xcalloc(texts->count + 1, sizeof(*chain->target));
+	for (size_t n = 0; n < texts->count; n++) {
+		struct conf_target target;
+		int i = find_target(s->l->conf, texts->text[n], &target.model);
+		const char *wrong = fallback_wrong(s, chain, &target, i);
+		char *shown, *text;
+
+		if (!wrong) {
+			target.provider = (unsigned)i;
+			chain->target[chain->count++] = target;
+			continue;
+		}
+		/* A provider that was refused may be the one that is meant. */
+		if (i < 0 && s->l->providers.bad)
+			continue;
+		shown = text_quote(texts->text[n]);
+		text = xasprintf("%s %s", shown, wrong);
+		provider_error(s, row, text);
+		free(text);
+		free(shown);
+	}
 }
 
 static void check_fallback(const struct subject *s)
 {
 	struct conf_provider *p = s->p;
 
-	p->fallback_index = xcalloc(p->fallback.count + 1, sizeof(*p->fallback_index));
-	for (size_t n = 0; n < p->fallback.count; n++) {
-		int i = find_provider(s->l->conf, p->fallback.text[n]);
-		const char *wrong = fallback_wrong(s, i);
-		char *shown, *text;
-
-		if (!wrong) {
-			p->fallback_index[p->nfallback++] = (unsigned)i;
-			continue;
-		}
-		/* A provider that was refused may be the one that is meant. */
-		if (i < 0 && s->l->providers.bad)
-			continue;
-		shown = text_quote(p->fallback.text[n]);
-		text = xasprintf("%s %s", shown, wrong);
-		provider_error(s, P_fallback, text);
-		free(text);
-		free(shown);
-	}
+	check_chain(s, &p->fallback, P_fallback, &p->fallback_chain);
+	p->model_chains = xcalloc(p->model_fallback.count + 1, sizeof(*p->model_chains));
+	for (size_t i = 0; i < p->model_fallback.count; i++)
+		check_chain(s, &p->model_fallback.texts[i], P_model_fallback, &p->model_chains[i]);
 }
 
 static void check_active(struct loader *l)

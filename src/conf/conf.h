@@ -16,6 +16,13 @@ struct conf_texts {
 	size_t count;
 };
 
+/* Lists of texts under keys, in the order of the file. */
+struct conf_textmap {
+	char **key;
+	struct conf_texts *texts;
+	size_t count;
+};
+
 typedef bool conf_type_BOOL;
 typedef uint64_t conf_type_UINT;
 typedef uint64_t conf_type_WORKERS;
@@ -26,12 +33,23 @@ typedef char *conf_type_TEXT;
 typedef char *conf_type_SECRET;
 typedef struct conf_texts conf_type_TEXTS;
 typedef struct conf_texts conf_type_SECRETS;
+typedef struct conf_textmap conf_type_TEXTMAP;
 typedef uint64_t conf_type_LEVEL;
 typedef uint64_t conf_type_FORMAT;
 typedef uint64_t conf_type_HTTP2;
 typedef uint64_t conf_type_ROOMLEVEL;
 
 enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
+
+/* Who is asked next when a provider cannot serve. */
+struct conf_target {
+	unsigned provider;
+	const char *model; /* "": the one that was asked for */
+};
+struct conf_chain {
+	struct conf_target *target;
+	unsigned count;
+};
 
 struct conf_provider {
 	char *name;
@@ -42,11 +60,9 @@ struct conf_provider {
 	 * them), else from the environment's api_key_env. Never log one. */
 	char **keys;
 	unsigned nkeys; /* 0: requests go out without */
-	char *key;      /* the first one; "" if there is none */
 	char *ca_pem;   /* what stands in ca_file; NULL: the system's authorities */
-	/* Indices of the providers of fallback, in its order. */
-	unsigned *fallback_index;
-	unsigned nfallback;
+	struct conf_chain fallback_chain;
+	struct conf_chain *model_chains; /* one for each key of model_fallback */
 #define PROVIDER(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 };

@@ -90,7 +90,7 @@ void conf_print_limits(const struct conf *conf, FILE *out)
 		fprintf(out, "%-*s  %8" PRIu64 "  %10s  %8s  %8s  %8s  %-4s %s\n", width, name,
 			p->concurrent_requests, rate, ms_text(&a, p->queue_timeout_ms),
 			ms_text(&b, p->connect_timeout_ms), ms_text(&c, p->read_timeout_ms),
-			*p->key ? "yes" : "no", p->base_url);
+			p->nkeys ? "yes" : "no", p->base_url);
 		free(name);
 	}
 	fputs("* serves requests whose model names no provider (llm.active)\n", out);

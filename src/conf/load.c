@@ -27,14 +27,18 @@ void conf_free(struct conf *conf)
 	if (!conf)
 		return;
 	for (unsigned i = 0; i < conf->nproviders; i++) {
-		options_release(&options_provider, &conf->providers[i]);
-		free(conf->providers[i].name);
-		free(conf->providers[i].key);
-		for (unsigned k = 0; k < conf->providers[i].nkeys; k++)
-			free(conf->providers[i].keys[k]);
-		free(conf->providers[i].keys);
-		free(conf->providers[i].ca_pem);
-		free(conf->providers[i].fallback_index);
+		struct conf_provider *p = &conf->providers[i];
+
+		for (size_t k = 0; k < p->model_fallback.count && p->model_chains; k++)
+			free(p->model_chains[k].target);
+		free(p->model_chains);
+		free(p->fallback_chain.target);
+		for (unsigned k = 0; k < p->nkeys; k++)
+			free(p->keys[k]);
+		free(p->keys);
+		free(p->ca_pem);
+		free(p->name);
+		options_release(&options_provider, p);
 	}
 	free(conf->providers);
 	for (unsigned i = 0; i < conf->nclients; i++)

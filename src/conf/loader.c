@@ -89,7 +89,7 @@ unsigned loader_add_provider(struct loader *l, const char *name, const struct or
 	BUG_ON(i >= PROVIDERS_MAX);
 	conf->providers = xrealloc(conf->providers, (i + 1) * sizeof(*conf->providers));
 	conf->providers[i] =
-		(struct conf_provider){ .name = xstrdup(name), .place = i, .key = xstrdup("") };
+		(struct conf_provider){ .name = xstrdup(name), .place = i };
 	options_set_defaults(&options_provider, &conf->providers[i]);
 	conf->origins->provider_name[i] = *at;
 	return conf->nproviders++;

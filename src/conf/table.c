@@ -53,6 +53,11 @@ bool option_is_list(const struct option *option)
 	return option->type == OPTION_TEXTS || option->type == OPTION_SECRETS;
 }
 
+bool option_is_map(const struct option *option)
+{
+	return option->type == OPTION_TEXTMAP;
+}
+
 bool option_is_secret(const struct option *option)
 {
 	return option->type == OPTION_SECRET || option->type == OPTION_SECRETS;

@@ -27,7 +27,8 @@ enum option_type {
 	OPTION_FORMAT,
 	OPTION_SECRETS,
 	OPTION_HTTP2,
-	OPTION_ROOMLEVEL
+	OPTION_ROOMLEVEL,
+	OPTION_TEXTMAP
 };
 
 enum option_reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART };
@@ -90,6 +91,8 @@ const struct option *option_find(const struct option_set *set, const char *path)
 bool option_is_section(const struct option_set *set, const char *path);
 /* Its value is a list of texts: struct conf_texts. */
 bool option_is_list(const struct option *option);
+/* Its value is a section of lists of texts: struct conf_textmap. */
+bool option_is_map(const struct option *option);
 /* Its value is not to be shown. */
 bool option_is_secret(const struct option *option);
 /* What follows the last dot of its path. */

@@ -46,6 +46,7 @@ static const char *const type_names[] = {
 	[OPTION_SECRETS] = "a list of texts",
 	[OPTION_HTTP2] = "a setting",
 	[OPTION_ROOMLEVEL] = "a level",
+	[OPTION_TEXTMAP] = "a section",
 };
 
 enum verdict { FITS, OUT_OF_RANGE, NOT_ONE };
@@ -266,6 +267,10 @@ bool value_parse(
 		*(struct conf_texts *)field = (struct conf_texts){ 0 };
 		return true;
 	}
+	if (option_is_map(option)) {
+		*(struct conf_textmap *)field = (struct conf_textmap){ 0 };
+		return true;
+	}
 	if (option->type == OPTION_TEXT || option->type == OPTION_SECRET) {
 		copy = text_expand(text, wrong_r);
 		if (!copy)
@@ -282,9 +287,35 @@ bool value_parse(
 	return false;
 }
 
+bool value_add_key(const struct option *option, const char *key, void *object, char **wrong_r)
+{
+	struct conf_textmap *map = (struct conf_textmap *)((char *)object + option->offset);
+	char *copy;
+
+	for (size_t i = 0; i < map->count; i++)
+		if (strcmp(map->key[i], key) == 0) {
+			*wrong_r = xstrdup("has the same key twice; give it once");
+			return false;
+		}
+	if (map->count == LIST_MAX) {
+		*wrong_r = xasprintf("more than %d keys; drop some", LIST_MAX);
+		return false;
+	}
+	copy = text_expand(key, wrong_r);
+	if (!copy)
+		return false;
+	map->key = xrealloc(map->key, (map->count + 1) * sizeof(*map->key));
+	map->texts = xrealloc(map->texts, (map->count + 1) * sizeof(*map->texts));
+	map->key[map->count] = copy;
+	map->texts[map->count++] = (struct conf_texts){ 0 };
+	return true;
+}
+
 bool value_add_text(const struct option *option, const char *text, void *object, char **wrong_r)
 {
-	struct conf_texts *list = (struct conf_texts *)((char *)object + option->offset);
+	void *field = (char *)object + option->offset;
+	struct conf_textmap *map = field;
+	struct conf_texts *list = option_is_map(option) ? &map->texts[map->count - 1] : field;
 	char *copy;
 
 	if (list->count == LIST_MAX) {
@@ -298,12 +329,25 @@ bool value_add_text(const struct option *option, const char *text, void *object,
 	return true;
 }
 
+static void map_release(struct conf_textmap *map)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		free(map->key[i]);
+		conf_texts_release(&map->texts[i]);
+	}
+	free(map->key);
+	free(map->texts);
+	*map = (struct conf_textmap){ 0 };
+}
+
 void value_release(const struct option *option, void *object)
 {
 	void *field = (char *)object + option->offset;
 
 	if (option_is_list(option))
 		conf_texts_release(field);
+	else if (option_is_map(option))
+		map_release(field);
 	else if (option->type == OPTION_TEXT || option->type == OPTION_SECRET)
 		free(*(char **)field);
 }
@@ -403,6 +447,18 @@ static void list_format(const struct conf_texts *list, bool secret, struct buf *
 	buf_adds(out, "]");
 }
 
+static void map_format(const struct conf_textmap *map, struct buf *out)
+{
+	buf_adds(out, "{");
+	for (size_t i = 0; i < map->count; i++) {
+		buf_adds(out, i ? ", " : "");
+		text_as_yaml(map->key[i], out);
+		buf_adds(out, ": ");
+		list_format(&map->texts[i], false, out);
+	}
+	buf_adds(out, "}");
+}
+
 void value_format(const struct option *option, const void *object, struct buf *out)
 {
 	const void *field = (const char *)object + option->offset;
@@ -433,6 +489,9 @@ void value_format(const struct option *option, const void *object, struct buf *o
 	case OPTION_TEXTS:
 	case OPTION_SECRETS:
 		list_format(field, option_is_secret(option), out);
+		break;
+	case OPTION_TEXTMAP:
+		map_format(field, out);
 		break;
 	case OPTION_LEVEL:
 		buf_adds(out, level_words[*(const uint64_t *)field]);
@@ -481,6 +540,7 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_SECRETS] = "a list such as [a, b]",
 		[OPTION_HTTP2] = "auto or off",
 		[OPTION_ROOMLEVEL] = "default, error, warning, info or debug",
+		[OPTION_TEXTMAP] = "a section such as {model: [a, b]}",
 	};
 
 	buf_adds(out, words[option->type]);

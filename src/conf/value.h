@@ -19,7 +19,11 @@
 bool value_parse(const struct option *option, const char *text, bool plain, void *object,
 	char **wrong_r) MUST_CHECK;
 
-/* Append to a list of texts; outcome as in value_parse. */
+/* Open another key of a map; its texts follow by value_add_text. Outcome as in value_parse. */
+bool value_add_key(
+	const struct option *option, const char *key, void *object, char **wrong_r) MUST_CHECK;
+
+/* Append to a list of texts, or to that of a map's last key; outcome as in value_parse. */
 bool value_add_text(
 	const struct option *option, const char *text, void *object, char **wrong_r) MUST_CHECK;
 

@@ -153,6 +153,40 @@ static bool set_list(struct walk *w, const struct place *p, const struct option 
 	return ok;
 }
 
+/* Keys are texts of any kind, such as models: no options. */
+static bool set_map(struct walk *w, const struct place *p, const struct option *option,
+	const yaml_node_t *node, const char *shown)
+{
+	bool ok = true;
+
+	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+		pair < node->data.mapping.pairs.top && !loader_is_full(w->l); pair++) {
+		const yaml_node_t *key = yaml_document_get_node(w->doc, pair->key);
+		const yaml_node_t *list = yaml_document_get_node(w->doc, pair->value);
+		struct origin at = yaml_origin(&key->start_mark);
+		const char *name = yaml_text(key);
+		char *wrong = NULL, *below;
+
+		if (!name || !value_add_key(option, name, p->object, &wrong)) {
+			value_error(w, &at, shown,
+				name ? wrong : xstrdup("has a key that is not a text"));
+			ok = false;
+			continue;
+		}
+		below = joined(shown, name);
+		if (list->type == YAML_SEQUENCE_NODE) {
+			ok = set_list(w, p, option, list, below) && ok;
+		} else {
+			at = yaml_origin(&list->start_mark);
+			loader_error(w->l, &at, below, "is %s; give a list such as [a, b]",
+				kind_name(list));
+			ok = false;
+		}
+		free(below);
+	}
+	return ok;
+}
+
 static bool set_scalar(struct walk *w, const struct place *p, const struct option *option,
 	const yaml_node_t *node, const struct origin *at, const char *shown)
 {
@@ -172,14 +206,16 @@ static void set_option(struct walk *w, const struct place *p, const struct optio
 	const yaml_node_t *key, const yaml_node_t *node, const char *shown)
 {
 	struct origin *origin = &p->origins[option - p->set->row];
-	bool list = option_is_list(option), ok = false;
+	bool list = option_is_list(option), map = option_is_map(option), ok = false;
 	struct buf wants = BUF_INIT;
 
 	/* An absent value has no place of its own. */
 	*origin = yaml_origin(yaml_is_null(node) ? &key->start_mark : &node->start_mark);
 	if (list && node->type == YAML_SEQUENCE_NODE) {
 		ok = set_list(w, p, option, node, shown);
-	} else if (node->type == YAML_SCALAR_NODE && (!list || yaml_is_null(node))) {
+	} else if (map && node->type == YAML_MAPPING_NODE) {
+		ok = set_map(w, p, option, node, shown);
+	} else if (node->type == YAML_SCALAR_NODE && (!(list || map) || yaml_is_null(node))) {
 		ok = set_scalar(w, p, option, node, origin, shown);
 	} else {
 		value_wants(option, &wants);

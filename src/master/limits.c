@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/gate.h"
+#include "shm/keys.h"
+#include "shm/learn.h"
 #include "shm/segment.h"
 #include "shm/tokens.h"
 #include "shm/window.h"
@@ -63,6 +65,16 @@ static unsigned places_for(unsigned nproviders)
 	return n < PLACES_MAX ? n : PLACES_MAX;
 }
 
+/* What is beside the gates and the window. Parked keys may be other ones now. */
+static void apply_standing(struct shm *shm, const struct conf_provider *p)
+{
+	tokens_set_limit(shm, p->place, p->tokens_per_minute, window_ms());
+	for (unsigned k = 0; k < SHM_KEYS; k++)
+		key_unpark(shm, p->place, k);
+	if (!p->adaptive)
+		learn_forget(shm, p->place);
+}
+
 struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, char *error_r)
 {
 	unsigned n = conf->nproviders;
@@ -77,7 +89,7 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 	struct shm *shm;
 
 	if (window_ms() != WINDOW_MS)
-		log_warning("master", "HEADGATE_TEST_WINDOW_MS: a minute is %u ms for requests_per_minute",
+		log_warning("master", "HEADGATE_TEST_WINDOW_MS: a minute is %u ms for requests_per_minute and tokens_per_minute",
 			window_ms());
 	gates[SHM_GATE_PLACES] = (struct shm_gate_spec){
 		"chat.websocket.concurrency.max_connections", conf->max_connections };
@@ -88,6 +100,8 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 		windows[SHM_WINDOW_PROVIDER(p)] = specs[p].window;
 	}
 	shm = shm_create(path, &spec, error_r);
+	for (unsigned p = 0; shm && p < n; p++)
+		apply_standing(shm, &conf->providers[p]);
 	for (unsigned p = 0; p < n; p++)
 		release_spec(&specs[p]);
 	free(specs);
@@ -182,7 +196,7 @@ static void apply_provider(struct shm *shm, const struct conf_provider *p)
 		if (window_set_limit(shm, SHM_WINDOW_PROVIDER(p->place), spec.window.limit) < 0)
 			log_error("master", "no room in the segment for '%s'", spec.window.name);
 	}
-	tokens_set_limit(shm, p->place, p->tokens_per_minute, spec.window.window_ms);
+	apply_standing(shm, p);
 	release_spec(&spec);
 }
 

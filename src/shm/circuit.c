@@ -170,7 +170,7 @@ static bool judge(struct shm_standing *s, struct circuit *c, bool probe, bool ok
 	return true;
 }
 
-void circuit_report(struct shm *shm, unsigned provider, bool probe, bool ok, uint64_t now_ms)
+bool circuit_report(struct shm *shm, unsigned provider, bool probe, bool ok, uint64_t now_ms)
 {
 	struct shm_standing *s = shm_standing_at(shm, provider);
 	uint64_t word = atomic_load(&s->circuit);
@@ -178,8 +178,14 @@ void circuit_report(struct shm *shm, unsigned provider, bool probe, bool ok, uin
 
 	if (c.state == CIRCUIT_CLOSED)
 		count_answer(s, ok, now_ms);
-	while (judge(s, &c, probe, ok, now_ms) && !change(s, &word, &c))
+	while (judge(s, &c, probe, ok, now_ms)) {
+		enum circuit_state before = unfold(word).state;
+
+		if (change(s, &word, &c))
+			return c.state != before;
 		c = unfold(word);
+	}
+	return false;
 }
 
 void circuit_forget_probe(struct shm *shm, unsigned provider, uint64_t now_ms)

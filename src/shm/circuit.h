@@ -27,9 +27,10 @@ enum circuit_verdict circuit_ask(struct shm *shm, unsigned provider, uint64_t no
 
 /*
  * How an attempt ended. Unless closed, the circuit heeds probes only: others began before it
- * opened. A probe that outlived its lease counts like one that did not.
+ * opened. A probe that outlived its lease counts like one that did not. True: this opened the circuit,
+ * or closed it; circuit_read() tells which.
  */
-void circuit_report(struct shm *shm, unsigned provider, bool probe, bool ok, uint64_t now_ms);
+bool circuit_report(struct shm *shm, unsigned provider, bool probe, bool ok, uint64_t now_ms);
 
 /* The probe was cancelled and says nothing about the provider: the next who asks is the probe. */
 void circuit_forget_probe(struct shm *shm, unsigned provider, uint64_t now_ms);

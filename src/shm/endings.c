@@ -4,8 +4,8 @@
 #include "shm/endings.h"
 
 const struct ending_facts ending_facts[END_COUNT] = {
-#define X(symbol, http, ws, type, code, level, may_retry, text)                                 \
-	[END_##symbol] = { code, type, text, LOG_##level, http, ws, may_retry },
+#define X(symbol, http, ws, type, code, level, again, text)                                     \
+	[END_##symbol] = { code, type, text, LOG_##level, http, ws, AGAIN_##again },
 #include "shm/endings.def"
 #undef X
 };

@@ -7,11 +7,14 @@
 #include "base/log.h"
 
 enum ending {
-#define X(symbol, http, ws, type, code, level, may_retry, text) END_##symbol,
+#define X(symbol, http, ws, type, code, level, again, text) END_##symbol,
 #include "shm/endings.def"
 #undef X
 	END_COUNT
 };
+
+/* May another attempt follow? What may be tried HERE may be tried ELSEWHERE as well. */
+enum again { AGAIN_NOT, AGAIN_ELSEWHERE, AGAIN_HERE };
 
 struct ending_facts {
 	const char *code; /* machine-readable; error.code on the wire */
@@ -20,7 +23,7 @@ struct ending_facts {
 	enum log_level level;
 	unsigned short http;
 	unsigned short ws; /* close code, 0: the socket may stay open */
-	bool may_retry;
+	enum again again;
 };
 
 extern const struct ending_facts ending_facts[END_COUNT];

@@ -22,7 +22,7 @@ const struct stat_facts stat_facts[STAT_COUNT] = {
 #include "shm/stats.def"
 #undef GLOBAL
 #undef PROVIDER
-#define X(symbol, http, ws, type, code, level, may_retry, text)                                 \
+#define X(symbol, http, ws, type, code, level, again, text)                                     \
 	[STAT_ENDING_FIRST + END_##symbol] = { "headgate_endings_total", text, STAT_COUNTER },
 #include "shm/endings.def"
 #undef X

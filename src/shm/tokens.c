@@ -129,6 +129,7 @@ bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t l
 		if (claim(&p, (uint32_t)piece, tokens)) {
 			promise->tokens = tokens;
 			promise->piece = (uint32_t)piece;
+			promise->until_ms = (piece + 1) * p.piece_ms;
 			return true;
 		}
 		if (++tries < TRIES)

@@ -16,7 +16,8 @@
 struct shm;
 
 struct tokens_promise {
-	uint64_t at_ms;	 /* CLOCK_MONOTONIC; not before this the request may go out, soon after it should */
+	uint64_t at_ms;	   /* clock_ms(); the request may go out from then on, */
+	uint64_t until_ms; /* and before this; who is later returns it and takes another */
 	uint64_t tokens; /* what is written for it; 0: nothing */
 	uint32_t piece;
 };

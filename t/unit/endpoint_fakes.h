@@ -120,7 +120,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 
 	call->asker = *asker;
 	call->arg = arg;
-	call->provider = request->provider;
+	call->provider = call->usage.provider = request->provider;
 	call->stream = request->stream;
 	call->strip_usage = request->strip_usage;
 	call->max_tokens = request->max_tokens;
@@ -218,8 +218,10 @@ static UNUSED_OK void answer_text(unsigned i, const char *escaped)
 static UNUSED_OK void answer_end(unsigned i, const struct provider_result *result)
 {
 	struct provider_call *call = running(i);
+	struct provider_result told = *result;
 
-	call->asker.on_end(call, result, call->arg);
+	told.provider = call->provider;
+	call->asker.on_end(call, &told, call->arg);
 	fake_forget(call);
 }
 

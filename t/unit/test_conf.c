@@ -112,7 +112,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(conf->nproviders, 1);
 	ck_assert_uint_eq(conf->providers[0].concurrent_requests, 25);
 	ck_assert_double_eq(conf->providers[0].backoff_factor, 0.5);
-	ck_assert_str_eq(conf->providers[0].key, "");
+	ck_assert_uint_eq(conf->providers[0].nkeys, 0);
 	ck_assert_str_eq(conf->providers[0].api_key_env, "P_API_KEY");
 	ck_assert_uint_eq(conf->allowed_origins.count, 0);
 	conf_free(conf);
@@ -468,7 +468,7 @@ START_TEST(environment_in_texts)
 		    "api_key: \"${CONF_A}\"}}}\n");
 	ck_assert_str_eq(conf->providers[0].model, "alpha-$x-$5-$");
 	ck_assert_str_eq(conf->providers[0].models.text[0], "alpha");
-	ck_assert_str_eq(conf->providers[0].key, "alpha");
+	ck_assert_str_eq(conf->providers[0].keys[0], "alpha");
 	conf_free(conf);
 	one_error(PROVIDER_ONLY "run_dir: /a/${CONF_NONE}\n",
 		"f.yaml:2:10: run_dir: CONF_NONE is not set in the environment; set it, or "
@@ -551,12 +551,12 @@ START_TEST(keys_from_files)
 	setenv("OPENAI_API_KEY", "sk-env", 1);
 	conf = load_key_file(path, "");
 	ck_assert_ptr_nonnull(conf);
-	ck_assert_str_eq(conf->providers[0].key, "sk-file");
+	ck_assert_str_eq(conf->providers[0].keys[0], "sk-file");
 	ck_assert_uint_eq(warned(conf, "everybody"), 0);
 	conf_free(conf);
 	conf = load_key_file(open_path, "");
 	ck_assert_ptr_nonnull(conf);
-	ck_assert_str_eq(conf->providers[0].key, "sk-open");
+	ck_assert_str_eq(conf->providers[0].keys[0], "sk-open");
 	ck_assert_uint_eq(warned(conf, "everybody on this machine may read it; chmod o-r"), 1);
 	conf_free(conf);
 	ck_assert_ptr_null(load_key_file(path, ", api_key: sk-literal"));
@@ -595,18 +595,18 @@ START_TEST(keys_from_text_and_environment)
 	conf = good("llm: {providers: {openai: {api_key: sk-literal}, openrouter: "
 		    "{api_key_env: MY_OWN}, groq: {}, "
 		    "a-B: {base_url: 'http://h'}, local: {base_url: 'http://h'}}}\n");
-	ck_assert_str_eq(conf->providers[0].key, "sk-literal");
-	ck_assert_str_eq(conf->providers[1].key, "sk-own");
-	ck_assert_str_eq(conf->providers[2].key, "");
-	ck_assert_str_eq(conf->providers[3].key, "sk-ab");
-	ck_assert_str_eq(conf->providers[4].key, "");
+	ck_assert_str_eq(conf->providers[0].keys[0], "sk-literal");
+	ck_assert_str_eq(conf->providers[1].keys[0], "sk-own");
+	ck_assert_uint_eq(conf->providers[2].nkeys, 0);
+	ck_assert_str_eq(conf->providers[3].keys[0], "sk-ab");
+	ck_assert_uint_eq(conf->providers[4].nkeys, 0);
 	ck_assert_uint_eq(
 		warned(conf, "GROQ_API_KEY is not set: requests to groq go out without a key"),
 		1);
 	ck_assert_uint_eq(warned(conf, "without a key"), 1);
 	conf_free(conf);
 	conf = good("llm: {providers: {openai: {}}}\n");
-	ck_assert_str_eq(conf->providers[0].key, "sk-env");
+	ck_assert_str_eq(conf->providers[0].keys[0], "sk-env");
 	conf_free(conf);
 	ck_assert_ptr_null(load("llm: {providers: {openai: {api_key_env: sk-hunter2}, groq: "
 				"{api_key: \"a\\nhunter2\"}}}\n"));
@@ -628,11 +628,10 @@ START_TEST(several_keys)
 	ck_assert_uint_eq(conf->providers[0].nkeys, 2);
 	ck_assert_str_eq(conf->providers[0].keys[0], "sk-a");
 	ck_assert_str_eq(conf->providers[0].keys[1], "sk-b");
-	ck_assert_str_eq(conf->providers[0].key, "sk-a");
 	ck_assert_uint_eq(conf->providers[1].nkeys, 1);
 	ck_assert_str_eq(conf->providers[1].keys[0], "sk-g");
 	ck_assert_uint_eq(conf->providers[2].nkeys, 0);
-	ck_assert_str_eq(conf->providers[2].key, "");
+	ck_assert_uint_eq(conf->providers[2].nkeys, 0);
 	ck_assert_uint_eq(warned(conf, "without a key"), 0);
 	text = dump(conf);
 	ck_assert_ptr_nonnull(strstr(text, "# api_keys: [***, ***]"));
@@ -674,16 +673,51 @@ START_TEST(fallbacks_are_other_providers)
 #define FALLBACK "f.yaml:5:17: llm.providers.a.fallback: "
 	struct conf *conf = good(A("[c, b]"));
 
-	ck_assert_uint_eq(conf->providers[0].nfallback, 2);
-	ck_assert_uint_eq(conf->providers[0].fallback_index[0], 2);
-	ck_assert_uint_eq(conf->providers[0].fallback_index[1], 1);
-	ck_assert_uint_eq(conf->providers[1].nfallback, 0);
-	ck_assert_uint_eq(conf->providers[2].fallback_index[0], 0);
+	ck_assert_uint_eq(conf->providers[0].fallback_chain.count, 2);
+	ck_assert_uint_eq(conf->providers[0].fallback_chain.target[0].provider, 2);
+	ck_assert_uint_eq(conf->providers[0].fallback_chain.target[1].provider, 1);
+	ck_assert_uint_eq(conf->providers[1].fallback_chain.count, 0);
+	ck_assert_uint_eq(conf->providers[2].fallback_chain.target[0].provider, 0);
 	conf_free(conf);
 	one_error(A("[d]"), FALLBACK "'d' is no provider; give one of llm.providers");
 	one_error(A("[b, a]"), FALLBACK "'a' is this provider itself");
 	one_error(A("[b, c, b]"), FALLBACK "'b' is named twice");
 #undef FALLBACK
+#undef A
+}
+END_TEST
+
+START_TEST(fallbacks_have_models)
+{
+#define A(rows) "llm:\n  providers:\n    a:\n      base_url: http://h\n      model: m\n" rows \
+	"    b: {base_url: 'http://h', model: bm}\n"
+#define MAP "llm.providers.a.model_fallback"
+	struct conf *conf = good(A("      fallback: [b, b/x/y, a/small]\n"
+				   "      model_fallback: {m: [b/z], \"gpt-4.1\": []}\n"));
+	const struct conf_provider *p = &conf->providers[0];
+	char *text;
+
+	ck_assert_uint_eq(p->fallback_chain.count, 3);
+	ck_assert_str_eq(p->fallback_chain.target[0].model, "bm");
+	ck_assert_str_eq(p->fallback_chain.target[1].model, "x/y");
+	ck_assert_uint_eq(p->fallback_chain.target[1].provider, 1);
+	ck_assert_str_eq(p->fallback_chain.target[2].model, "small");
+	ck_assert_uint_eq(p->fallback_chain.target[2].provider, 0);
+	ck_assert_uint_eq(p->model_fallback.count, 2);
+	ck_assert_str_eq(p->model_fallback.key[1], "gpt-4.1");
+	ck_assert_uint_eq(p->model_chains[0].count, 1);
+	ck_assert_str_eq(p->model_chains[0].target[0].model, "z");
+	ck_assert_uint_eq(p->model_chains[1].count, 0);
+	text = dump(conf);
+	ck_assert_ptr_nonnull(strstr(text, "model_fallback: {\"m\": [\"b/z\"], \"gpt-4.1\": []}"));
+	free(text);
+	conf_free(conf);
+	one_error(A("      model_fallback: {m: [c]}\n"), "f.yaml:6:23: " MAP ": 'c' is no provider");
+	one_error(A("      model_fallback: {m: b}\n"), "f.yaml:6:27: " MAP ".m: is a single value; give a list");
+	one_error(A("      model_fallback: [b]\n"), "f.yaml:6:23: " MAP ": is a list; give a section such as");
+	one_error(A("      model_fallback: {m: [b], m: []}\n"), "f.yaml:6:32: " MAP ": has the same key twice");
+	one_error(A("      model_fallback: {m: [[b]]}\n"), "f.yaml:6:28: " MAP ".m: has a list for an element");
+#undef MAP
 #undef A
 }
 END_TEST
@@ -1134,7 +1168,7 @@ int main(void)
 		yaml_that_is_refused, size_limit_and_error_limit,
 		all_errors_in_the_order_of_the_file, environment_in_texts, base_urls,
 		keys_from_files, keys_from_text_and_environment, several_keys,
-		several_keys_that_are_refused, fallbacks_are_other_providers, http2_is_auto_or_off,
+		several_keys_that_are_refused, fallbacks_are_other_providers, fallbacks_have_models, http2_is_auto_or_off,
 		provider_names_and_number,
 		a_model_of_two_providers, keys_of_clients, hosts_endpoints_origins, run_directory,
 		warnings_of_sections_and_options_without_effect, warnings_of_limits,

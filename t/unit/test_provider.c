@@ -406,7 +406,7 @@ END_TEST
 START_TEST(models_find_their_provider)
 {
 	char a_name[] = "openai", a_model[] = "gpt-4o", b_name[] = "groq", b_model[] = "llama",
-	     listed[] = "openai/gpt-oss", empty[] = "", *models[] = { listed };
+	     listed[] = "openai/gpt-oss", *models[] = { listed };
 	static const struct {
 		const char *model, *asked;
 		unsigned provider;
@@ -430,7 +430,7 @@ START_TEST(models_find_their_provider)
 	rig.provider[1] = rig.provider[0];
 	rig.provider[1].name = b_name;
 	rig.provider[1].model = b_model;
-	rig.provider[1].key = empty;
+	rig.provider[1].nkeys = 0;
 	rig.provider[1].models = (struct conf_texts){ models, 1 };
 	rig.conf.nproviders = 2;
 	rig.providers = providers_open(rig.base, &rig.conf, rig.shm);

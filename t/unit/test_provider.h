@@ -336,6 +336,7 @@ struct rig_options {
 	unsigned read_ms, write_ms, connect_ms, queue_ms; /* 0: long */
 	unsigned retries;
 	double backoff_s;
+	bool circuit_breaker;
 	const char *base_url;				  /* NULL: the fake one */
 };
 
@@ -363,12 +364,16 @@ static inline void rig_turn(struct rig *rig)
 static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 {
 	static char empty[] = "", name[] = "fake", key[] = "sk-secret", model[] = "gpt-4o";
+	static char *keys[] = { key };
 	struct conf_provider *p = &rig->provider[0];
 
 	snprintf(rig->base_url, sizeof(rig->base_url), "http://127.0.0.1:%u/v1/", rig->fake->port);
 	*p = (struct conf_provider){
 		.name = name,
-		.key = key,
+		.keys = keys,
+		.nkeys = 1,
+		.queue_size = 1000,
+		.circuit_breaker = o->circuit_breaker,
 		.base_url = o->base_url ? (char *)o->base_url : rig->base_url,
 		.model = model,
 		.api_key = empty,

@@ -61,11 +61,9 @@ void endpoint_fault(struct endpoint_error *e, enum ending ending, const char *pa
 /* JSON that does not parse: what and where. */
 void endpoint_bad_json(struct endpoint_error *e, const struct json_fault *fault);
 /* How a provider call failed, with the provider's name and, if it sent one, its own message. */
-void endpoint_failure(struct endpoint_error *e, const struct provider_result *result,
-	unsigned provider);
+void endpoint_failure(struct endpoint_error *e, const struct provider_result *result);
 /* The same as an HTTP answer: the provider's own status and error body where it gave them. */
-void endpoint_respond_failure(struct exchange *x, const struct provider_result *result,
-	unsigned provider);
+void endpoint_respond_failure(struct exchange *x, const struct provider_result *result);
 
 /* ---- models ---- */
 
@@ -85,7 +83,7 @@ bool endpoint_aim(const char *text, const struct json_find *model, struct endpoi
 	MUST_CHECK;
 /*
  * Notes for the access log: where the request went (the model is copied to `model`, which lives as long
- * as the app's data), and what the call measured so far.
+ * as the app's data), and who serves it and what the call measured so far.
  */
 void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
 	char model[ENDPOINT_MODEL_BYTES]);

@@ -28,7 +28,6 @@
 struct completion {
 	struct exchange *x;
 	struct provider_call *call; /* NULL once it has ended */
-	unsigned provider;
 	struct admit_place place;
 	struct event *keepalive; /* streams only */
 	uint64_t heard_ms;	 /* when the client last got a byte */
@@ -132,7 +131,7 @@ static void refuse_answer(struct completion *c, const char *why)
 	struct endpoint_error e;
 
 	endpoint_fault(&e, END_PROVIDER_GARBAGE, NULL, "provider '%s': %s",
-		provider_name(endpoint.providers, c->provider), why);
+		c->x->note.provider, why);
 	if (c->x->state == EXCHANGE_STREAMING)
 		fail_in_band(c, &e.error, true);
 	else
@@ -190,9 +189,9 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	if (result->ending == END_COMPLETE) {
 		end_well(c);
 	} else if (c->x->state == EXCHANGE_ASKED) {
-		endpoint_respond_failure(c->x, result, c->provider);
+		endpoint_respond_failure(c->x, result);
 	} else if (c->x->state == EXCHANGE_STREAMING) {
-		endpoint_failure(&e, result, c->provider);
+		endpoint_failure(&e, result);
 		fail_in_band(c, &e.error, !c->passing || call_at_boundary(call));
 	}
 }
@@ -223,7 +222,6 @@ static void start_call(struct completion *c, const struct completion_kind *kind,
 		.traceparent = exchange_header(c->x, "traceparent"),
 	};
 
-	c->provider = ask->target.provider;
 	c->call = call_start(endpoint.providers, &request, &asker, c);
 	if (ask->stream) {
 		c->heard_ms = clock_ms();

@@ -48,10 +48,9 @@ static void read_message(const struct provider_result *result, char *to, size_t 
 	buf_release(&text);
 }
 
-void endpoint_failure(struct endpoint_error *e, const struct provider_result *result,
-	unsigned provider)
+void endpoint_failure(struct endpoint_error *e, const struct provider_result *result)
 {
-	const char *name = provider_name(endpoint.providers, provider);
+	const char *name = provider_name(endpoint.providers, result->provider);
 	const char *what = result->message ? result->message : ending_facts[result->ending].text;
 	char said[400] = "";
 
@@ -103,12 +102,11 @@ static void respond_with_status(struct exchange *x, const struct provider_result
 	buf_release(&own);
 }
 
-void endpoint_respond_failure(struct exchange *x, const struct provider_result *result,
-	unsigned provider)
+void endpoint_respond_failure(struct exchange *x, const struct provider_result *result)
 {
 	struct endpoint_error e;
 
-	endpoint_failure(&e, result, provider);
+	endpoint_failure(&e, result);
 	x->note.ending = result->ending;
 	if (result->ending == END_PROVIDER_STATUS && result->status >= 400 && result->status < 600)
 		respond_with_status(x, result, &e.error);

@@ -10,9 +10,13 @@
 #include "base/clock.h"
 #include "base/json_out.h"
 #include "conf/conf.h"
+#include "shm/circuit.h"
 #include "shm/gate.h"
+#include "shm/keys.h"
+#include "shm/learn.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "shm/tokens.h"
 #include "shm/window.h"
 
 static uint64_t minus(uint64_t a, uint64_t b)
@@ -77,11 +81,38 @@ static void add_workers(struct buf *out, uint64_t now_ms)
 	buf_adds(out, "]");
 }
 
+/* What the workers have found out about it: circuit, learnt limit, API keys. */
+static void add_standing(struct buf *out, const struct conf_provider *conf, uint64_t now_ms)
+{
+	static const char *const states[] = { [CIRCUIT_CLOSED] = "closed", [CIRCUIT_OPEN] = "open",
+		[CIRCUIT_HALF_OPEN] = "half-open" };
+	const unsigned p = conf->place;
+	struct circuit_reading circuit;
+	struct learn_reading learnt;
+	unsigned parked = 0;
+
+	circuit_read(endpoint.shm, p, now_ms, &circuit);
+	buf_addf(out, ",\"circuit\":{\"state\":\"%s\",\"opened\":%" PRIu64 ",\"retry_in_s\":%.1f}",
+		states[circuit.state], circuit.opened,
+		(double)minus(circuit.retry_at_ms, now_ms) / 1000);
+	if (conf->adaptive) {
+		learn_read(endpoint.shm, p, &learnt);
+		buf_addf(out,
+			",\"learnt\":{\"limit\":%" PRIu64 ",\"ceiling\":%" PRIu64 ",\"cuts\":%" PRIu64
+			"}",
+			learnt.limit, learnt.ceiling, learnt.cuts);
+	}
+	for (unsigned k = 0; k < conf->nkeys; k++)
+		parked += key_parked_until(endpoint.shm, p, k) > now_ms;
+	buf_addf(out, ",\"api_keys\":{\"configured\":%u,\"parked\":%u}", conf->nkeys, parked);
+}
+
 static void add_provider(struct buf *out, const struct conf_provider *conf, uint64_t now_ms)
 {
 	const unsigned p = conf->place;
 	const struct shm *shm = endpoint.shm;
 	struct stats_histogram wait;
+	struct tokens_reading tpm;
 	struct window_reading rpm;
 	struct gate_reading permits, sockets, idle;
 
@@ -89,16 +120,21 @@ static void add_provider(struct buf *out, const struct conf_provider *conf, uint
 	gate_read(shm, SHM_GATE_POOL(p), &sockets);
 	gate_read(shm, SHM_GATE_IDLE(p), &idle);
 	window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &rpm);
+	tokens_read(shm, p, now_ms, &tpm);
 	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
 	json_add_string(out, conf->name, strlen(conf->name));
 	buf_addf(out,
 		":{\"in_flight\":%" PRIu64 ",\"concurrent_requests\":%" PRIu64 ",\"queued\":%" PRIu64
-		",\"wait_p50_s\":%.3f,\"wait_p99_s\":%.3f",
-		permits.used, permits.limit, permits.waiting,
+		",\"queue_size\":%" PRIu64 ",\"wait_p50_s\":%.3f,\"wait_p99_s\":%.3f",
+		permits.used, permits.limit, permits.waiting, conf->queue_size,
 		(double)stats_quantile_us(&wait, 0.5) / 1e6,
 		(double)stats_quantile_us(&wait, 0.99) / 1e6);
 	buf_addf(out, ",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}",
 		rpm.used, rpm.limit);
+	if (tpm.limit)
+		buf_addf(out, ",\"tokens_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}",
+			tpm.used, tpm.limit);
+	add_standing(out, conf, now_ms);
 	buf_addf(out,
 		",\"pool\":{\"open\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"max\":%" PRIu64
 		",\"waiting\":%" PRIu64 "}}",

@@ -44,7 +44,7 @@ static void on_refused(struct responses_run *run, const struct exchange_error *e
 	const struct provider_result *result)
 {
 	if (result)
-		endpoint_respond_failure(run->x, result, run->ask.target.provider);
+		endpoint_respond_failure(run->x, result);
 	else
 		exchange_refuse(run->x, error);
 }

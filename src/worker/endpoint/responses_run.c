@@ -119,7 +119,7 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	} else if (result->ending == END_COMPLETE) {
 		complete(run);
 	} else {
-		endpoint_failure(&e, result, run->ask.target.provider);
+		endpoint_failure(&e, result);
 		fail(run, &e.error, result);
 	}
 }

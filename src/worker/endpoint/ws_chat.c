@@ -43,7 +43,6 @@ struct ws_request {
 	TAILQ_ENTRY(ws_request) entry;
 	struct ws_chat *chat;
 	struct provider_call *call;
-	unsigned provider;
 	struct ws_id id;
 	bool streaming;	  /* pass on each delta, not all of it at the end */
 	bool plain_body;  /* the provider answers with one JSON body; it is in `answer` */
@@ -112,7 +111,7 @@ static void say_fault(struct ws_request *r, const char *why)
 	struct endpoint_error e;
 
 	endpoint_fault(&e, END_PROVIDER_GARBAGE, NULL, "provider '%s': %s",
-		provider_name(endpoint.providers, r->provider), why);
+		r->chat->x->note.provider, why);
 	ws_say_error(r->chat->x, &r->id, &e.error);
 }
 
@@ -263,7 +262,7 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 	} else if (result->ending == END_COMPLETE) {
 		complete(r, call_usage(call));
 	} else {
-		endpoint_failure(&e, result, r->provider);
+		endpoint_failure(&e, result);
 		ws_say_error(r->chat->x, &r->id, &e.error);
 		request_end(r, result->ending);
 	}
@@ -369,7 +368,6 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 		.traceparent = exchange_header(chat->x, "traceparent") };
 
 	r->chat = chat;
-	r->provider = target->provider;
 	r->id = ask->id;
 	r->streaming = ask->streaming_kind == JSON_IS_BOOL ? ask->streaming
 							   : endpoint.conf->streaming_enabled;

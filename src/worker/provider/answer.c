@@ -150,6 +150,7 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 		return false;
 	}
 	pstat_add(call->provider->index, PSTAT_EVENTS, 1);
+	answer->events++;
 	call_first_token(call);
 	if (!answer->finished && has_member(data, len, "\"finish_reason\""))
 		answer->finished = true;
@@ -239,6 +240,8 @@ void answer_begin(struct provider_call *call, int status, const char *content_ty
 
 	answer->status = status;
 	answer->content_type = xstrdup(content_type ? content_type : "application/json");
+	if (status >= 200 && status <= 299)
+		report_accepted(call);
 	if (status < 200 || status > 299) {
 		answer->kind = ANSWER_REFUSAL;
 	} else if (is_event_stream(content_type)) {

@@ -33,6 +33,7 @@ struct answer {
 	 * on yet, and where the last event ended. */
 	struct buf held;
 	const char *unpassed, *event_end;
+	uint64_t events;	  /* of a stream */
 	bool finished;		  /* a finish_reason was seen */
 	bool done;		  /* "[DONE]" was seen: what follows is ignored */
 	bool error;		  /* the stream reported an error */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * appoint.c - requests_per_minute: when a call that has its permit may go out.
+ * appoint.c - requests_per_minute and tokens_per_minute: when a call that has its permit may go
+ * out.
  *
- * The appointment is kept when the connection stands, just before the request is sent. Who comes
- * so late that the window has promised the slot to somebody else does not send, but takes another
- * appointment; the asker only sees a longer wait.
+ * Tokens first, by estimate, then the appointment; when both are due, the request goes out. Whichever
+ * has to be waited for, the other is given back meanwhile if it would not keep, so that nothing is
+ * booked at a time when it is not used. The appointment is kept when the connection stands, just
+ * before the request is sent. Who comes so late that the window has promised the slot to somebody else
+ * does not send, but takes another appointment; the asker only sees a longer wait.
  */
 #include "base/base.h"
 #include "worker/provider/room.h"
@@ -13,6 +16,63 @@
 #include "conf/conf.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+
+/* How many bytes of a request make a token, about. */
+#define BYTES_PER_TOKEN 4
+
+static uint64_t since(uint64_t now, uint64_t then)
+{
+	return now > then ? now - then : 0;
+}
+
+/* ---- tokens ----------------------------------------------------------------------- */
+
+static uint64_t estimate(const struct provider_call *call)
+{
+	return call->body_len / BYTES_PER_TOKEN +
+		(call->max_tokens ? call->max_tokens : call->provider->mean_answer_tokens);
+}
+
+static void return_tokens(struct provider_call *call)
+{
+	tokens_return(call->provider->all->shm, call->provider->index, &call->promise);
+}
+
+/* The promise is for a part of a second; who needed longer to connect books anew. */
+static bool keep_tokens(struct provider_call *call, uint64_t now)
+{
+	struct provider *provider = call->provider;
+
+	if (call->kept || !call->promise.tokens || now < call->promise.until_ms)
+		return true;
+	return_tokens(call);
+	return tokens_take(provider->all->shm, provider->index, now, now, estimate(call),
+		&call->promise);
+}
+
+/* What the request really took, as far as it is known. */
+static void settle_tokens(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+	const struct provider_usage *usage = &call->usage;
+	uint64_t answer = usage->completion_tokens;
+
+	if (usage->known)
+		provider->mean_answer_tokens = (7 * provider->mean_answer_tokens + answer) / 8;
+	if (!call->promise.tokens)
+		return;
+	if (usage->known)
+		tokens_settle(provider->all->shm, provider->index, &call->promise,
+			usage->prompt_tokens + answer);
+	else if (call->answer.kind == ANSWER_REFUSAL)
+		tokens_settle(provider->all->shm, provider->index, &call->promise, 0);
+	else if (call->answer.kind == ANSWER_STREAM) /* it was cut: about a token an event */
+		tokens_settle(provider->all->shm, provider->index, &call->promise,
+			call->body_len / BYTES_PER_TOKEN + call->answer.events);
+	call->promise.tokens = 0;
+}
+
+/* ---- the window ------------------------------------------------------------------- */
 
 /* False: it would be after latest_ms; appointment.at_ms says when. */
 static bool take(struct provider_call *call, uint64_t now_ms, uint64_t latest_ms)
@@ -24,32 +84,68 @@ static bool take(struct provider_call *call, uint64_t now_ms, uint64_t latest_ms
 	return call->appointed;
 }
 
-void appoint(struct provider_call *call)
+static void cancel_appointment(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
-	uint64_t now = clock_ms(), at;
-	bool taken = take(call, now, call_queue_until_ms(call));
 
-	at = call->appointment.at_ms;
-	if (!taken) {
-		struct provider_result result = {
-			.ending = END_RATE_LIMITED,
-			.limit = provider->rate_limit,
-			.retry_after_ms = call_retry_after_ms(at > now ? at - now : 0),
-		};
-		call_end(call, &result);
-		return;
-	}
-	call_to(call, CALL_APPOINTED);
-	if (at <= now) {
-		call_send(call);
-		return;
-	}
+	if (call->appointed)
+		window_return(
+			provider->all->shm, SHM_WINDOW_PROVIDER(provider->index), &call->appointment);
+	call->appointed = false;
+}
+
+/* ---- both ------------------------------------------------------------------------- */
+
+static void wait_until(struct provider_call *call, uint64_t due_ms)
+{
 	if (!call->window_waited)
-		pstat_add(provider->index, PSTAT_WINDOW_WAITS, 1);
+		pstat_add(call->provider->index, PSTAT_WINDOW_WAITS, 1);
 	call->window_waited = true;
+	call->due_ms = due_ms;
 	call_arm(call);
 	call_tell_queued(call);
+}
+
+/* False: the call waits, or it has ended. */
+static bool have_tokens(struct provider_call *call, uint64_t now, uint64_t until)
+{
+	struct provider *provider = call->provider;
+	struct tokens_promise *promise = &call->promise;
+
+	if (promise->tokens && now >= promise->until_ms)
+		return_tokens(call);
+	if (!promise->tokens && !tokens_take(provider->all->shm, provider->index, now, until,
+				    estimate(call), promise)) {
+		call_refuse(call, END_TOKENS_LIMITED, LIMIT_TOKENS, since(promise->at_ms, now));
+		return false;
+	}
+	if (promise->at_ms <= now)
+		return true;
+	cancel_appointment(call);
+	wait_until(call, promise->at_ms);
+	return false;
+}
+
+static bool have_appointment(struct provider_call *call, uint64_t now, uint64_t until)
+{
+	if (!call->appointed && !take(call, now, until)) {
+		call_refuse(call, END_RATE_LIMITED, LIMIT_RATE, since(call->appointment.at_ms, now));
+		return false;
+	}
+	if (call->appointment.at_ms <= now)
+		return true;
+	if (call->promise.tokens && call->appointment.at_ms >= call->promise.until_ms)
+		return_tokens(call);
+	wait_until(call, call->appointment.at_ms);
+	return false;
+}
+
+void appoint(struct provider_call *call)
+{
+	uint64_t now = clock_ms(), until = call_queue_until_ms(call);
+
+	if (have_tokens(call, now, until) && have_appointment(call, now, until))
+		call_send(call);
 }
 
 bool appoint_keep(struct provider_call *call)
@@ -61,26 +157,27 @@ bool appoint_keep(struct provider_call *call)
 	 * libcurl sends a request again when the connection that it reused turns out to be dead.
 	 * The provider may have seen the first one all the same, so this one counts as well.
 	 */
-	call->missed = !(call->appointed || take(call, now, now)) ||
+	call->missed = !keep_tokens(call, now) || !(call->appointed || take(call, now, now)) ||
 		!window_keep(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index),
 			&call->appointment, now);
+	if (call->missed)
+		cancel_appointment(call);
 	call->appointed = false;
 	if (call->missed)
 		return false;
 	call->kept = true;
 	pstat_add(provider->index, PSTAT_ATTEMPTS, 1);
 	call->uploaded = 0;
-	call->progress_ms = now;
+	call->progress_ms = call->kept_ms = now;
 	call_arm(call);
 	return true;
 }
 
 void appoint_leave(struct provider_call *call)
 {
-	struct provider *provider = call->provider;
-
-	if (call->appointed)
-		window_return(
-			provider->all->shm, SHM_WINDOW_PROVIDER(provider->index), &call->appointment);
-	call->appointed = false;
+	cancel_appointment(call);
+	if (call->kept)
+		settle_tokens(call);
+	else
+		return_tokens(call);
 }

@@ -15,6 +15,7 @@
 #include "shm/budget.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "worker/provider/headers.h"
 #include "worker/provider/transfer.h"
 
 /* After [DONE] the transfer should be over, too; it is cut when it is not by then. */
@@ -48,33 +49,54 @@ uint64_t call_queue_until_ms(const struct provider_call *call)
 	return (call->arrived_us + call->flown_us) / 1000 + call->provider->conf->queue_timeout_ms;
 }
 
-static uint64_t due_ms(const struct provider_call *call, uint64_t now)
+/* The next token is due; the first one may be due earlier. */
+static uint64_t token_due_ms(const struct provider_call *call, uint64_t since_ms)
+{
+	const struct conf_provider *conf = call->provider->conf;
+	uint64_t due = since_ms + conf->read_timeout_ms;
+
+	if (call->stream && conf->first_token_timeout_ms && !call->usage.first_token_us &&
+		due > call->kept_ms + conf->first_token_timeout_ms)
+		due = call->kept_ms + conf->first_token_timeout_ms;
+	return due;
+}
+
+static uint64_t state_due_ms(const struct provider_call *call, uint64_t now)
 {
 	const struct conf_provider *conf = call->provider->conf;
 
 	switch (call->state) {
 	case CALL_IN_LINE:
-		return call_queue_until_ms(call);
+		return call->ticket.state == TICKET_WAITING ? call_queue_until_ms(call) : UINT64_MAX;
 	case CALL_BACKOFF:
 		return call->retry_at_ms;
 	case CALL_APPOINTED:
-		return call->appointment.at_ms;
+		return call->due_ms;
 	case CALL_POOL:
 		return call->seat.since_us / 1000 + conf->pool_timeout_ms;
 	case CALL_SENDING:
+		if (!call->kept)
+			return UINT64_MAX; /* until the connection stands, libcurl watches the time */
 		if (call->uploaded < call->body_len)
 			return call->progress_ms + conf->write_timeout_ms;
-		return call->progress_ms + conf->read_timeout_ms;
+		return token_due_ms(call, call->progress_ms);
 	case CALL_ANSWERING:
 		if (call->answer.done)
 			return call->done_ms + AFTER_DONE_MS;
-		return (call->paused ? now : call->progress_ms) + conf->read_timeout_ms;
+		return token_due_ms(call, call->paused ? now : call->progress_ms);
 	case CALL_NEW:
 	case CALL_DONE:
 		break;
 	}
 	BUG_ON("no time is due in this state");
 	return 0;
+}
+
+static uint64_t due_ms(const struct provider_call *call, uint64_t now)
+{
+	uint64_t due = state_due_ms(call, now);
+
+	return due < call->deadline_ms ? due : call->deadline_ms;
 }
 
 void call_arm(struct provider_call *call)
@@ -85,9 +107,13 @@ void call_arm(struct provider_call *call)
 	if (call->answer.done && !call->done_ms)
 		call->done_ms = now;
 	due = due_ms(call, now);
+	if (due == UINT64_MAX) {
+		event_del(&call->timer);
+		return;
+	}
 	/* A request that is being sent passes from one time-out to the other. */
-	if (call->state == CALL_SENDING && due > now + call->provider->conf->read_timeout_ms)
-		due = now + call->provider->conf->read_timeout_ms;
+	if (call->state == CALL_SENDING && call->kept && due > token_due_ms(call, now))
+		due = token_due_ms(call, now);
 	wait = due > now ? due - now : 0;
 	in = (struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) };
 	event_add(&call->timer, &in);
@@ -104,6 +130,7 @@ void call_first_token(struct provider_call *call)
 		return;
 	call->usage.first_token_us = clock_us() - call->granted_us;
 	pstat_observe(call->provider->index, PSTAT_FIRST_BYTE, call->usage.first_token_us);
+	report_token(call);
 }
 
 /* ---- the end ------------------------------------------------------------------- */
@@ -118,13 +145,16 @@ static void end_attempt(struct provider_call *call)
 	transfer_stop(call);
 	event_del(&call->timer);
 	defer_cancel(&call->defer);
+	report_nothing(call);
 	appoint_leave(call);
+	target_drop_key(call);
+	line_leave(call);
 	if (call->ticket.state != TICKET_IDLE)
 		gate_leave(provider->line, &call->ticket);
 }
 
 /* Forget the attempt; the next one begins when the timer is due. */
-static void back_off(struct provider_call *call)
+static void start_over(struct provider_call *call, bool elsewhere)
 {
 	end_attempt(call);
 	if (call->sent_us)
@@ -132,11 +162,13 @@ static void back_off(struct provider_call *call)
 	call->sent_us = 0;
 	answer_release(&call->answer);
 	call->answer = (struct answer){ 0 };
-	call->kept = call->missed = call->paused = call->resuming = false;
+	call->kept = call->missed = call->paused = call->resuming = call->key_parked = false;
 	call->uploaded = call->done_ms = 0;
 	call->usage.first_token_us = 0;
 	call->detail[0] = 0;
 	call_to(call, CALL_BACKOFF);
+	if (elsewhere)
+		target_next(call);
 	call_arm(call);
 }
 
@@ -156,11 +188,7 @@ static void let_go(struct provider_call *call)
 static void call_free(struct provider_call *call)
 {
 	answer_release(&call->answer);
-	free(call->url);
-	free(call->body);
-	free(call->request_id);
-	free(call->request_id_header);
-	free(call->traceparent_header);
+	target_close(call);
 	free(call);
 }
 
@@ -175,18 +203,26 @@ static void call_drop(struct provider_call *call)
 	call_free(call);
 }
 
-static void count_end(struct provider_call *call, enum ending ending)
+static enum pstat_id counter_of(enum ending ending)
 {
-	unsigned p = call->provider->index;
-
-	if (ending == END_COMPLETE)
-		pstat_add(p, PSTAT_COMPLETED, 1);
-	else if (ending == END_QUEUE_TIMEOUT)
-		pstat_add(p, PSTAT_QUEUE_TIMEOUTS, 1);
-	else if (ending == END_POOL_TIMEOUT)
-		pstat_add(p, PSTAT_POOL_TIMEOUTS, 1);
-	else if (ending != END_RATE_LIMITED)
-		pstat_add(p, PSTAT_FAILED, 1);
+	switch (ending) {
+	case END_COMPLETE:
+		return PSTAT_COMPLETED;
+	case END_QUEUE_TIMEOUT:
+		return PSTAT_QUEUE_TIMEOUTS;
+	case END_QUEUE_FULL:
+		return PSTAT_QUEUE_FULL;
+	case END_POOL_TIMEOUT:
+		return PSTAT_POOL_TIMEOUTS;
+	case END_CIRCUIT_OPEN:
+		return PSTAT_CIRCUIT_REFUSED;
+	case END_RATE_LIMITED:
+	case END_TOKENS_LIMITED:
+	case END_KEYS_PARKED:
+		return PSTAT_RATE_LIMITED;
+	default:
+		return PSTAT_FAILED;
+	}
 }
 
 /* One line for each failed call, and no flood of them. */
@@ -207,16 +243,36 @@ static void log_end(struct provider_call *call, const struct provider_result *re
 
 void call_end(struct provider_call *call, struct provider_result *result)
 {
-	if (retry(call, result)) {
-		back_off(call);
+	enum retry_verdict verdict;
+
+	report_end(call, result);
+	verdict = retry(call, result);
+	if (verdict != RETRY_END) {
+		start_over(call, verdict == RETRY_ELSEWHERE);
 		return;
 	}
 	result->answered = call->told_head;
-	count_end(call, result->ending);
+	result->provider = call->usage.provider;
+	pstat_add(call->provider->index, counter_of(result->ending), 1);
 	log_end(call, result);
 	let_go(call);
 	CALL_ASKER(call, on_end, result, call->arg);
 	call_free(call);
+}
+
+/* What a client is told to wait: a sane time, clients ignore others. */
+static uint64_t sane_wait_ms(uint64_t guess_ms)
+{
+	return guess_ms < 1000 ? 1000 : guess_ms > 60000 ? 60000 : guess_ms;
+}
+
+void call_refuse(struct provider_call *call, enum ending ending, enum provider_limit limit,
+	uint64_t retry_after_ms)
+{
+	struct provider_result result = { .ending = ending, .limit = call->provider->limit[limit],
+		.retry_after_ms = sane_wait_ms(retry_after_ms) };
+
+	call_end(call, &result);
 }
 
 /* The ending's text, and why, if that is known. */
@@ -244,9 +300,13 @@ static void end_transfer(struct provider_call *call, enum ending transfer, const
 	struct provider_result result = { .status = answer->status };
 
 	result.ending = answer_ending(call, transfer, &detail);
+	if (result.ending == END_FIRST_TOKEN_TIMEOUT)
+		result.limit = call->provider->limit[LIMIT_FIRST_TOKEN];
+	else if (result.ending == END_REQUEST_TIMEOUT)
+		result.limit = call->provider->limit[LIMIT_REQUEST];
 	result.message = explain(call, result.ending, detail);
 	if (answer->kind == ANSWER_REFUSAL)
-		result.retry_after_ms = transfer_retry_after_ms(call->easy);
+		result.retry_after_ms = headers_retry_after_ms(call->easy);
 	if (answer->kind == ANSWER_DOCUMENT && result.ending == END_COMPLETE)
 		answer_deliver(call);
 	if (call->cancelled) {
@@ -262,11 +322,6 @@ static void end_transfer(struct provider_call *call, enum ending transfer, const
 
 /* ---- the way to the provider ------------------------------------------------------- */
 
-uint64_t call_retry_after_ms(uint64_t guess_ms)
-{
-	return guess_ms < 1000 ? 1000 : guess_ms > 60000 ? 60000 : guess_ms;
-}
-
 void call_tell_queued(struct provider_call *call)
 {
 	if (call->queued_told)
@@ -278,21 +333,25 @@ void call_tell_queued(struct provider_call *call)
 /* The pool has let it in. */
 static void go_out(struct provider_call *call)
 {
-	event_del(&call->timer); /* until the connection stands, libcurl watches the time */
 	call_to(call, CALL_SENDING);
+	call_arm(call);
 	transfer_start(call);
 }
 
 void call_send(struct provider_call *call)
 {
-	if (!call->usage.queue_wait_us) {
-		call->usage.queue_wait_us = clock_us() - call->arrived_us;
-		pstat_observe(
-			call->provider->index, PSTAT_QUEUE_WAIT, call->usage.queue_wait_us);
+	uint64_t now_us = clock_us();
+
+	if (!call->went_out) {
+		call->usage.queue_wait_us += now_us - call->arrived_us;
+		pstat_observe(call->provider->index, PSTAT_QUEUE_WAIT, now_us - call->arrived_us);
 		budget_request(call->provider->all->shm, call->provider->index, clock_ms());
 	}
-	if (!call->sent_us)
-		call->sent_us = clock_us();
+	call->went_out = true;
+	if (!call->sent_us) {
+		call->sent_us = now_us;
+		call->attempts++;
+	}
 	if (pool_enter(call->provider->pool, &call->seat)) {
 		go_out(call);
 		return;
@@ -309,7 +368,7 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 	} else if (call->missed) {
 		call->missed = false;
 		transfer_stop(call);
-		event_del(&call->timer);
+		call_to(call, CALL_APPOINTED);
 		appoint(call);
 	} else {
 		end_transfer(call, transfer_ending(code),
@@ -318,44 +377,30 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 	}
 }
 
-/* What follows comes at the end of the turn. */
-static void stand_in_line(struct provider_call *call)
-{
-	if (!gate_arrive(call->provider->line, &call->ticket)) {
-		if (!call->retries)
-			pstat_add(call->provider->index, PSTAT_QUEUED, 1);
-		call_to(call, CALL_IN_LINE);
-		call_arm(call);
-	}
-	call_later(call);
-}
-
 /* ---- events -------------------------------------------------------------------- */
-
-static void queue_timed_out(struct provider_call *call)
-{
-	struct provider_result result = {
-		.ending = END_QUEUE_TIMEOUT,
-		.limit = call->provider->permits_limit,
-	};
-	struct gate_reading line;
-
-	gate_read(call->provider->all->shm, SHM_GATE_PROVIDER(call->provider->index), &line);
-	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
-	call_end(call, &result);
-}
 
 static void pool_timed_out(struct provider_call *call)
 {
-	struct provider_result result = {
-		.ending = END_POOL_TIMEOUT,
-		.limit = call->provider->pool_limit,
-	};
 	struct gate_reading line;
 
 	gate_read(call->provider->all->shm, SHM_GATE_POOL(call->provider->index), &line);
-	result.retry_after_ms = call_retry_after_ms(line.interval_us * line.waiting / 1000);
-	call_end(call, &result);
+	call_refuse(call, END_POOL_TIMEOUT, LIMIT_POOL, line.interval_us * line.waiting / 1000);
+}
+
+/* Which time-out ends a transfer now. */
+static enum ending timeout_ending(const struct provider_call *call, uint64_t now)
+{
+	const struct conf_provider *conf = call->provider->conf;
+
+	if (call->state == CALL_ANSWERING && call->answer.done)
+		return END_COMPLETE;
+	if (now >= call->deadline_ms)
+		return END_REQUEST_TIMEOUT;
+	if (call->state == CALL_SENDING && call->uploaded < call->body_len)
+		return END_WRITE_TIMEOUT;
+	if (now < call->progress_ms + conf->read_timeout_ms)
+		return END_FIRST_TOKEN_TIMEOUT;
+	return END_READ_TIMEOUT;
 }
 
 /* Also comes when nothing is due yet: progress only notes the time, and does not set the timer. */
@@ -370,29 +415,31 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		call_arm(call);
 		return;
 	}
+	if (call->easy) {
+		end_transfer(call, timeout_ending(call, now), NULL);
+		return;
+	}
+	if (now >= call->deadline_ms) {
+		call_refuse(call, END_REQUEST_TIMEOUT, LIMIT_REQUEST, 0);
+		return;
+	}
 	switch (call->state) {
 	case CALL_IN_LINE:
-		if (call->ticket.state == TICKET_WAITING)
-			queue_timed_out(call);
+		line_timed_out(call);
 		break;
 	case CALL_APPOINTED:
-		call_send(call);
+		appoint(call);
 		break;
 	case CALL_BACKOFF:
-		stand_in_line(call);
+		line_enter(call);
 		break;
 	case CALL_POOL:
 		if (call->seat.state == POOL_USER_WAITING)
 			pool_timed_out(call);
 		break;
-	case CALL_SENDING:
-		end_transfer(call,
-			call->uploaded < call->body_len ? END_WRITE_TIMEOUT : END_READ_TIMEOUT, NULL);
-		break;
-	case CALL_ANSWERING:
-		end_transfer(call, call->answer.done ? END_COMPLETE : END_READ_TIMEOUT, NULL);
-		break;
 	case CALL_NEW:
+	case CALL_SENDING:
+	case CALL_ANSWERING:
 	case CALL_DONE:
 		break;
 	}
@@ -421,15 +468,10 @@ static void call_turn(void *arg)
 	}
 	switch (call->state) {
 	case CALL_NEW:
-	case CALL_BACKOFF:
+		line_enter(call);
+		break;
 	case CALL_IN_LINE:
-		if (call->ticket.state == TICKET_HELD) {
-			call->granted_us = clock_us();
-			event_del(&call->timer);
-			appoint(call);
-		} else {
-			call_tell_queued(call);
-		}
+		line_turn(call);
 		break;
 	case CALL_POOL:
 		if (call->seat.state == POOL_USER_IN)
@@ -441,6 +483,7 @@ static void call_turn(void *arg)
 		break;
 	case CALL_APPOINTED:
 	case CALL_SENDING:
+	case CALL_BACKOFF:
 	case CALL_DONE:
 		break;
 	}
@@ -456,48 +499,7 @@ void call_seated(struct pool_user *seat)
 	call_later(container_of(seat, struct provider_call, seat));
 }
 
-void call_granted(struct gate_ticket *ticket, void *arg)
-{
-	call_later(container_of(ticket, struct provider_call, ticket));
-}
-
 /* ---- provider.h ------------------------------------------------------------------ */
-
-static char *add_header(struct provider_call *call, unsigned at, const char *name, const char *value)
-{
-	char *line;
-
-	for (const char *c = value; *c; c++)
-		if ((unsigned char)*c < ' ')
-			return NULL; /* it would be a header of its own, or worse */
-	line = xasprintf("%s: %s", name, value);
-	call->own_headers[at] = (struct curl_slist){ line, call->headers };
-	call->headers = &call->own_headers[at];
-	return line;
-}
-
-static void take_request(struct provider_call *call, const struct provider_request *request)
-{
-	static char accept_stream[] = "Accept: text/event-stream",
-		    accept_document[] = "Accept: application/json";
-	const char *base_url = call->provider->conf->base_url;
-	size_t base_len = strlen(base_url);
-
-	while (base_len && base_url[base_len - 1] == '/')
-		base_len--;
-	call->url = xasprintf("%.*s%s", (int)base_len, base_url, request->path);
-	call->body = (char *)request->body;
-	call->body_len = request->body ? request->body_len : 0;
-	call->strip_usage = request->strip_usage;
-	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
-	call->own_headers[0] = (struct curl_slist){
-		request->stream ? accept_stream : accept_document, call->provider->headers };
-	call->headers = &call->own_headers[0];
-	if (request->request_id)
-		call->request_id_header = add_header(call, 1, "X-Request-Id", request->request_id);
-	if (request->traceparent)
-		call->traceparent_header = add_header(call, 2, "traceparent", request->traceparent);
-}
 
 struct provider_call *call_start(struct providers *providers, const struct provider_request *request,
 	const struct provider_asker *asker, void *arg)
@@ -508,12 +510,14 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	call->provider = &providers->provider[request->provider];
 	call->asker = asker;
 	call->arg = arg;
-	call->arrived_us = clock_us();
+	call->deadline_ms = call->provider->conf->request_timeout_ms
+		? clock_ms() + call->provider->conf->request_timeout_ms
+		: UINT64_MAX;
 	evtimer_assign(&call->timer, providers->base, on_timer, call);
-	take_request(call, request);
+	target_open(call, request);
 	providers->running++;
-	pstat_add(call->provider->index, PSTAT_CALLS, 1);
-	stand_in_line(call);
+	if (!line_try(call))
+		call_later(call); /* and it ends there */
 	return call;
 }
 
@@ -546,26 +550,6 @@ bool call_at_boundary(const struct provider_call *call)
 	default:
 		return true;
 	}
-}
-
-uint64_t call_position(const struct provider_call *call, uint64_t *expected_ms_r)
-{
-	const struct provider *provider = call->provider;
-	struct gate_reading line;
-	uint64_t position, now;
-
-	*expected_ms_r = 0;
-	if (call->state == CALL_APPOINTED) {
-		now = clock_ms();
-		*expected_ms_r = call->appointment.at_ms > now ? call->appointment.at_ms - now : 0;
-		return 1;
-	}
-	if (call->ticket.state != TICKET_WAITING)
-		return 0;
-	position = gate_position(provider->line, &call->ticket);
-	gate_read(provider->all->shm, SHM_GATE_PROVIDER(provider->index), &line);
-	*expected_ms_r = line.interval_us * position / 1000;
-	return position;
 }
 
 const struct provider_usage *call_usage(const struct provider_call *call)

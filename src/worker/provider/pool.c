@@ -94,6 +94,8 @@ static void become_spare(struct pool *pool, struct pool_socket *s)
 	s->state = SOCKET_SPARE;
 	s->fd = -1;
 	s->user = NULL;
+	s->ready = false;
+	s->local_port = 0; /* the next socket has another one */
 	TAILQ_INSERT_TAIL(&pool->spare, s, entry);
 	pool->nspare++;
 }

@@ -3,8 +3,10 @@
  * provider.h - one call to an LLM provider: its place in line, permit, connection,
  * stream, and end. libcurl is used in this room and nowhere else.
  *
- *	NEW -> IN_LINE (gate) -> APPOINTED (window) -> SENDING -> ANSWERING -> DONE
- *		 ^------------- BACKOFF <-------------'
+ *	NEW -> IN_LINE (gate) -> APPOINTED (window) -> POOL -> SENDING -> ANSWERING -> DONE
+ *		 ^---------------- BACKOFF <-------------------'
+ *
+ * What fails before the asker has heard of an answer is tried again, here or at a fallback.
  *
  * Whoever asks owns the call until on_end(); call_cancel() ends it without on_end(). The
  * call owns its ticket or permit, its appointment and its transfer: when it ends, by
@@ -58,12 +60,14 @@ struct provider_result {
 	const char *limit;	 /* configuration path of the limit that was hit, or NULL */
 	uint64_t retry_after_ms; /* 0: not known */
 	bool answered;		 /* on_head() was called before */
-	unsigned attempts;	 /* how many were made */
+	unsigned provider;	 /* whose fault it is: the last that was tried */
+	unsigned attempts;	 /* how many left the line */
 	bool give_up;		 /* all that could be tried was, or it is of no use: the client is not to try again */
 };
 
 /* What the provider reported or we measured; valid from on_head() on. */
 struct provider_usage {
+	unsigned provider; /* who serves: the one that was asked, or a fallback */
 	bool known; /* the provider reported tokens */
 	uint64_t prompt_tokens;
 	uint64_t completion_tokens;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* providers.c - the providers of a worker: lines, headers, routing. */
+/* providers.c - the providers of a worker: lines, keys, routing. */
 #include "base/base.h"
 #include "worker/provider/room.h"
 
@@ -9,21 +9,40 @@
 #include "shm/stats.h"
 #include "worker/provider/transfer.h"
 
+static const char *const limit_leaf[] = {
+#define X(symbol, leaf) [LIMIT_##symbol] = leaf,
+	PROVIDER_LIMITS(X)
+#undef X
+};
+
+/* Until answers have been seen, they are taken to be this long. */
+#define MEAN_ANSWER_TOKENS 256
+
+static void open_keys(struct provider *p)
+{
+	p->nkeys = p->conf->nkeys ? p->conf->nkeys : 1;
+	p->keys = xcalloc(p->nkeys, sizeof(*p->keys));
+	for (unsigned k = 0; k < p->nkeys; k++)
+		p->keys[k].headers = transfer_headers(p->conf->nkeys ? p->conf->keys[k] : "");
+	/* Else all workers would begin with the same one. */
+	p->last_key = arc4random_uniform(p->nkeys);
+}
+
 static void open_provider(struct providers *all, unsigned index)
 {
 	struct provider *p = &all->provider[index];
 
 	*p = (struct provider){ .all = all, .conf = &all->conf->providers[index] };
 	p->index = p->conf->place;
-	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(p->index), call_granted, p);
+	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(p->index), line_granted, p);
 	p->pool = pool_open(all->base, all->shm, p->index, p->conf->keepalive_expiry_ms, call_seated);
 	curl_loop_open(&p->loop, all->base, transfer_done);
-	p->headers = transfer_headers(p->conf->key);
-	p->permits_limit =
-		xasprintf("llm.providers.%s.http_client.concurrent_requests", p->conf->name);
-	p->rate_limit =
-		xasprintf("llm.providers.%s.http_client.requests_per_minute", p->conf->name);
-	p->pool_limit = xasprintf("llm.providers.%s.http_client.pool_timeout", p->conf->name);
+	TAILQ_INIT(&p->waiting);
+	p->mean_answer_tokens = MEAN_ANSWER_TOKENS;
+	open_keys(p);
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		p->limit[i] = xasprintf(
+			"llm.providers.%s.http_client.%s", p->conf->name, limit_leaf[i]);
 }
 
 static void close_provider(struct provider *p)
@@ -31,10 +50,11 @@ static void close_provider(struct provider *p)
 	curl_loop_close(&p->loop);
 	pool_close(p->pool);
 	gate_line_close(p->line);
-	curl_slist_free_all(p->headers);
-	free(p->permits_limit);
-	free(p->rate_limit);
-	free(p->pool_limit);
+	for (unsigned k = 0; k < p->nkeys; k++)
+		curl_slist_free_all(p->keys[k].headers);
+	free(p->keys);
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		free(p->limit[i]);
 }
 
 struct providers *providers_open(struct event_base *base, const struct conf *conf, struct shm *shm)
@@ -64,7 +84,7 @@ void providers_poll(struct providers *all)
 	for (unsigned i = 0; i < all->count; i++) {
 		struct provider *p = &all->provider[i];
 
-		gate_poll(p->line);
+		line_poll(p);
 		pool_poll(p->pool);
 		if (pool_has_shut(p->pool))
 			curl_loop_sweep(&p->loop);

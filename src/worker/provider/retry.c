@@ -1,76 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * retry.c - what becomes of a call whose attempt failed: another attempt, or its end.
+ * retry.c - what becomes of a call whose attempt failed: another attempt, here or at a fallback, or
+ * its end. Nothing is tried again once the asker has heard of an answer.
  *
- * Tried again is what may go better the next time, while the asker has heard nothing of an
- * answer: at most max_retries times, while the provider's retry budget (shm/budget.h) lasts, and within
- * queue_timeout. The wait is what the provider asks for, else backoff_factor * 2^n with full
+ * Here: at most max_retries times, while the provider's retry budget (shm/budget.h) lasts, and
+ * within queue_timeout. The wait is what the provider asks for, else backoff_factor * 2^n with full
  * jitter (each time between nothing and that, so that those who failed together do not come
  * back together). Meanwhile the call holds nothing; then it stands in line again, at its end.
+ * If it was the API key that failed and there are others, the next one is tried at once; that is no
+ * retry, since each time a key is put aside.
+ *
+ * Elsewhere: whenever this provider cannot serve and another attempt here is of no use or not
+ * allowed; at once, with all rights of a call that arrives there.
  */
 #include "base/base.h"
 #include "worker/provider/room.h"
 
 #include "base/clock.h"
-#include "base/json_scan.h"
 #include "conf/conf.h"
 #include "shm/budget.h"
 #include "shm/stats.h"
-#include "worker/provider/transfer.h"
+#include "worker/provider/refusal.h"
 
 #include <math.h>
 
 #define WAIT_MAX_MS 60000
-#define DEPTH_MAX 256
 
-/* Money is used up, not time: waiting does not help. */
-static bool is_quota(const struct answer *answer)
+/* Where might another attempt go better? */
+static enum again where(const struct provider_call *call, enum ending ending)
 {
-	static const char *const codes[] = { "insufficient_quota", "credit_balance_exhausted",
-		"organization_spend_limit_exceeded", "project_spend_limit_exceeded",
-		"organization_usage_limit_exceeded" };
-	struct json_find found[] = { { .path = "error.code" }, { .path = "error.type" } };
-
-	if (!answer->body.data ||
-		!json_scan(answer->body.data, answer->body.len, DEPTH_MAX, found, 2, NULL))
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
-		if (json_find_equals(answer->body.data, &found[0], codes[i]) ||
-			json_find_equals(answer->body.data, &found[1], codes[i]))
-			return true;
-	return false;
-}
-
-static bool status_may_retry(const struct provider_call *call)
-{
-	int status = call->answer.status;
-
-	if (is_quota(&call->answer))
-		return false;
-	switch (transfer_should_retry(call->easy)) {
-	case SHOULD_RETRY_YES:
-		return true;
-	case SHOULD_RETRY_NO:
-		return false;
-	case SHOULD_RETRY_UNSAID:
-		break;
-	}
-	return status == 408 || status == 409 || status == 429 || status >= 500;
-}
-
-/* Might another attempt go better? */
-static bool may_retry(const struct provider_call *call, enum ending ending)
-{
-	switch (call->answer.kind) {
-	case ANSWER_NONE:
-	case ANSWER_DOCUMENT: /* the asker hears of one when it is complete */
-		return ending_facts[ending].may_retry;
-	case ANSWER_REFUSAL:
-		return status_may_retry(call);
-	case ANSWER_STREAM:
-		break;
-	}
-	return false;
+	if (call->told_head || ending == END_COMPLETE)
+		return AGAIN_NOT;
+	return call->answer.kind == ANSWER_REFUSAL ? refusal_again(call) : ending_facts[ending].again;
 }
 
 /* How long to wait before the next attempt; false: longer than we would. */
@@ -88,18 +49,46 @@ static bool backoff(const struct provider_call *call, uint64_t retry_after_ms, u
 	return wait <= WAIT_MAX_MS && now + wait < until;
 }
 
-bool retry(struct provider_call *call, struct provider_result *result)
+static void say(struct provider_call *call, const struct provider_result *result, const char *what)
+{
+	struct log_rate *rate = &call->provider->all->further;
+	uint64_t missed = 0;
+
+	if (!log_wanted(LOG_INFO) || !log_rate_ok(rate, &missed))
+		return;
+	log_info("provider", "[%s] '%s': %s; %s%s", call->request_id, call->provider->conf->name,
+		result->message ? result->message : ending_facts[result->ending].text, what,
+		missed ? " (and others before)" : "");
+}
+
+/* Another key, or the first that is free again; that is no retry. False: that does not help. */
+static bool with_another_key(struct provider_call *call, const struct provider_result *result)
+{
+	uint64_t now = clock_ms(), free_ms = target_key_free_ms(call->provider, now);
+
+	if (call->key_parked && free_ms == now) {
+		call->retry_at_ms = now;
+		say(call, result, "again with another API key");
+		return true;
+	}
+	if (result->ending != END_KEYS_PARKED || target_has_next(call) ||
+		free_ms - now > WAIT_MAX_MS || free_ms >= call_queue_until_ms(call))
+		return false;
+	call->retry_at_ms = free_ms;
+	call_tell_queued(call);
+	return true;
+}
+
+/* Again here, by the rules of retries. */
+static bool once_more(struct provider_call *call, struct provider_result *result)
 {
 	struct provider *provider = call->provider;
-	uint64_t now = clock_ms(), wait;
-	bool may = may_retry(call, result->ending);
+	uint64_t now = clock_ms(), wait, retry_at_ms;
+	char what[64];
 
-	result->attempts = call->retries + 1;
-	if (result->ending == END_COMPLETE)
-		return false;
-	result->give_up = call->retries || (call->answer.kind == ANSWER_REFUSAL && !may);
-	if (!may || call->retries >= provider->conf->max_retries ||
-		!backoff(call, result->retry_after_ms, now, &wait))
+	if (call->retries >= provider->conf->max_retries ||
+		!backoff(call, result->retry_after_ms, now, &wait) ||
+		line_is_shut(provider, now + wait, &retry_at_ms))
 		return false;
 	if (!budget_retry(provider->all->shm, provider->index, now)) {
 		pstat_add(provider->index, PSTAT_RETRIES_DENIED, 1);
@@ -109,9 +98,29 @@ bool retry(struct provider_call *call, struct provider_result *result)
 	pstat_add(provider->index, PSTAT_RETRIES, 1);
 	call->retries++;
 	call->retry_at_ms = now + wait;
-	log_info("provider", "[%s] '%s': %s; again in %" PRIu64 " ms (%u of %" PRIu64 ")",
-		call->request_id, provider->conf->name,
-		result->message ? result->message : ending_facts[result->ending].text, wait,
-		call->retries, provider->conf->max_retries);
+	snprintf(what, sizeof(what), "again in %" PRIu64 " ms (%u of %" PRIu64 ")", wait, call->retries,
+		provider->conf->max_retries);
+	say(call, result, what);
 	return true;
+}
+
+enum retry_verdict retry(struct provider_call *call, struct provider_result *result)
+{
+	enum again again = where(call, result->ending);
+
+	result->attempts = call->attempts;
+	if (result->ending == END_COMPLETE)
+		return RETRY_END;
+	result->give_up = call->attempts > 1 ||
+		(call->answer.kind == ANSWER_REFUSAL && again != AGAIN_HERE);
+	if (again == AGAIN_NOT)
+		return RETRY_END;
+	if (with_another_key(call, result) || (again == AGAIN_HERE && once_more(call, result)))
+		return RETRY_HERE;
+	if (!target_has_next(call))
+		return RETRY_END;
+	pstat_add(call->provider->index, PSTAT_FALLBACKS, 1);
+	call->retry_at_ms = clock_ms();
+	say(call, result, "on to a fallback");
+	return RETRY_ELSEWHERE;
 }

@@ -12,12 +12,10 @@
 #include "shm/stats.h"
 #include "worker/provider/room.h"
 
-#include <strings.h>
 #include <sys/socket.h>
 
 #define RECEIVE_BUFFER_BYTES (64 << 10) /* so that a paused stream does not drain its provider */
 #define BLOCK_BYTES (16L << 10)
-#define RETRY_AFTER_MAX_MS (24 * 3600 * 1000ull)
 
 /* An option that this libcurl has and takes. */
 #define SET(easy, option, value) BUG_ON(curl_easy_setopt(easy, option, value) != CURLE_OK)
@@ -250,36 +248,4 @@ enum ending transfer_ending(CURLcode code)
 	default:
 		return END_INTERNAL;
 	}
-}
-
-enum should_retry transfer_should_retry(CURL *easy)
-{
-	struct curl_header *header;
-
-	if (curl_easy_header(easy, "x-should-retry", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
-		return SHOULD_RETRY_UNSAID;
-	if (!strcasecmp(header->value, "true"))
-		return SHOULD_RETRY_YES;
-	return strcasecmp(header->value, "false") ? SHOULD_RETRY_UNSAID : SHOULD_RETRY_NO;
-}
-
-uint64_t transfer_retry_after_ms(CURL *easy)
-{
-	struct curl_header *header;
-	curl_off_t seconds = 0;
-
-	if (curl_easy_header(easy, "retry-after-ms", 0, CURLH_HEADER, -1, &header) == CURLHE_OK) {
-		char *end;
-		double ms = strtod(header->value, &end);
-
-		if (end != header->value && ms > 0 && ms <= (double)RETRY_AFTER_MAX_MS)
-			return (uint64_t)(ms + 0.999);
-	}
-	/* Seconds or a date, which libcurl makes seconds. */
-	curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
-	if (seconds <= 0)
-		return 0;
-	if ((uint64_t)seconds > RETRY_AFTER_MAX_MS / 1000)
-		return RETRY_AFTER_MAX_MS;
-	return (uint64_t)seconds * 1000;
 }

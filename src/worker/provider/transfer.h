@@ -26,10 +26,5 @@ void transfer_stop(struct provider_call *call);
 void transfer_done(CURL *easy, CURLcode code);
 /* What libcurl's verdict means (curl_endings.def). */
 enum ending transfer_ending(CURLcode code);
-/* What the answer's x-should-retry says: it goes before the status. */
-enum should_retry { SHOULD_RETRY_UNSAID, SHOULD_RETRY_YES, SHOULD_RETRY_NO };
-enum should_retry transfer_should_retry(CURL *easy);
-/* Retry-After or retry-after-ms of the answer; 0 if there is none. */
-uint64_t transfer_retry_after_ms(CURL *easy);
 
 #endif
