@@ -355,6 +355,8 @@ static const struct {
 	{ UPGRADE KEY "\r\n", true, END_UPGRADE_REQUIRED },
 	{ UPGRADE KEY "Sec-WebSocket-Version: 8\r\n\r\n", true, END_UPGRADE_REQUIRED },
 	{ UPGRADE KEY V13 V13 "\r\n", true, END_UPGRADE_REQUIRED },
+	{ UPGRADE V13 KEY "Sec-WebSocket-Extensions: a; b=\r\n\r\n", true, END_BAD_REQUEST },
+	{ UPGRADE V13 KEY "Sec-WebSocket-Extensions: a; b=\"c\", d\r\n\r\n", true, END_COMPLETE },
 	{ UPGRADE V13 "\r\n", true, END_BAD_REQUEST },
 	{ UPGRADE V13 KEY KEY "\r\n", true, END_BAD_REQUEST },
 	{ UPGRADE V13 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n\r\n", true, END_BAD_REQUEST },

@@ -4,6 +4,7 @@
 #include "unit.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
+#include "worker/http/ws_deflate.h"
 #include "worker/http/ws_frame.h"
 
 /* Every text of up to four of these bytes, at every cut, gets the verdict of json_utf8_valid(). */
@@ -150,9 +151,98 @@ START_TEST(close_codes)
 }
 END_TEST
 
+/* ---- permessage-deflate ---- */
+
+/* A text that compresses well, with something far back in it. */
+static char *some_text(size_t len)
+{
+	char *text = xmalloc(len + 1);
+
+	for (size_t i = 0; i < len; i++)
+		text[i] = (char)('a' + i * i / 7 % 23);
+	text[len] = 0;
+	return text;
+}
+
+START_TEST(messages_survive_compression_at_every_window)
+{
+	struct ws_zlib *z = ws_zlib_open();
+	char *text = some_text(70000);
+
+	for (unsigned char bits = 9; bits <= 15; bits++)
+		for (size_t len = 64; len <= 70000; len *= 3) {
+			const struct ws_terms terms = { .window_bits = bits };
+			struct ws_inflater *i = ws_inflater_new(z);
+			struct buf out = BUF_INIT;
+			struct iovec packed;
+
+			ck_assert(ws_deflate(z, &terms, text, len, &packed));
+			ck_assert_uint_lt(packed.iov_len, len);
+			ck_assert_int_eq(ws_inflate(i, packed.iov_base, packed.iov_len, &out, len), WS_INFLATED);
+			ck_assert_int_eq(ws_inflate_end(i, &out, len), WS_INFLATED);
+			ck_assert_uint_eq(out.len, len);
+			ck_assert_mem_eq(out.data, text, len);
+			buf_release(&out);
+			ws_inflater_free(z, i);
+		}
+	free(text);
+	ws_zlib_close(z);
+}
+END_TEST
+
+START_TEST(inflating_stops_at_the_limit)
+{
+	const struct ws_terms terms = { .window_bits = 15 };
+	struct ws_zlib *z = ws_zlib_open();
+	char *text = some_text(50000);
+	struct iovec packed;
+
+	ck_assert(ws_deflate(z, &terms, text, 50000, &packed));
+	for (size_t max = 49990; max <= 50010; max++)
+		for (size_t piece = 1; piece < 5000; piece *= 7) {
+			struct ws_inflater *i = ws_inflater_new(z);
+			enum ws_inflated result = WS_INFLATED;
+			struct buf out = BUF_INIT;
+			size_t at = 0;
+
+			for (; at < packed.iov_len && result == WS_INFLATED; at += piece) {
+				size_t n = packed.iov_len - at < piece ? packed.iov_len - at : piece;
+
+				result = ws_inflate(i, (unsigned char *)packed.iov_base + at, n, &out, max);
+			}
+			if (result == WS_INFLATED)
+				result = ws_inflate_end(i, &out, max);
+			ck_assert_int_eq(result, max < 50000 ? WS_INFLATE_TOO_LARGE : WS_INFLATED);
+			ck_assert_uint_eq(out.len, max < 50000 ? max : 50000);
+			buf_release(&out);
+			ws_inflater_free(z, i);
+		}
+	free(text);
+	ws_zlib_close(z);
+}
+END_TEST
+
+START_TEST(what_does_not_become_shorter_is_not_compressed)
+{
+	const struct ws_terms terms = { .window_bits = 9 };
+	struct ws_zlib *z = ws_zlib_open();
+	unsigned char noise[2000];
+	struct iovec packed;
+	uint32_t state = 1;
+
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (unsigned char)((state = state * 1664525 + 1013904223) >> 24);
+	ck_assert(!ws_deflate(z, &terms, (char *)noise, sizeof(noise), &packed));
+	ck_assert(ws_deflate(z, &terms, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40, &packed));
+	ws_zlib_close(z);
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("ws", utf8_in_pieces_is_judged_as_the_whole, utf8_is_refused_at_the_first_wrong_byte,
 		headers_are_read_when_they_are_whole, frames_are_judged_by_their_headers,
-		lengths_are_in_the_shortest_form, close_codes);
+		lengths_are_in_the_shortest_form, close_codes,
+		messages_survive_compression_at_every_window, inflating_stops_at_the_limit,
+		what_does_not_become_shorter_is_not_compressed);
 }

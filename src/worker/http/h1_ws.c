@@ -7,6 +7,7 @@
 #include "worker/http/conn.h"
 #include "conf/conf.h"
 #include "worker/http/ws.h"
+#include "worker/http/ws_deflate.h"
 #include "worker/http/ws_handshake.h"
 
 #include <event2/buffer.h>
@@ -37,10 +38,13 @@ void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned 
 	struct conn *c = conn_of(x);
 	struct buf head = BUF_INIT;
 	char accept[WS_ACCEPT_SIZE];
-	const char *subprotocol = ws_handshake_subprotocol(
-		c->head.fields, c->head.nfields, &c->http->conf->subprotocols);
+	const char *subprotocol = NULL;
+	struct ws_terms terms = { 0 };
 
 	ws_handshake_accept(&c->head, accept);
+	if (!x->subprotocol[0]) /* else it is in h: one offered beside a key */
+		subprotocol = ws_handshake_subprotocol(
+			c->head.fields, c->head.nfields, &c->http->conf->subprotocols);
 	buf_addf(&head,
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		"Sec-WebSocket-Accept: %s\r\nX-Request-Id: %s\r\n",
@@ -49,9 +53,15 @@ void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned 
 		buf_addf(&head, "%s: %s\r\n", h[i].name, h[i].value);
 	if (subprotocol)
 		buf_addf(&head, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
+	if (c->http->conf->compression &&
+		ws_deflate_choose(c->head.fields, c->head.nfields, &terms) == WS_OFFER_TAKEN) {
+		buf_adds(&head, "Sec-WebSocket-Extensions: ");
+		ws_deflate_answer(&terms, &head);
+		buf_adds(&head, "\r\n");
+	}
 	buf_adds(&head, "\r\n");
 	conn_take_over(c);
-	c->ws = ws_new(&c->http->ws_common, x, &carrier, c);
+	c->ws = ws_new(&c->http->ws_common, x, &terms, &carrier, c);
 	c->phase = CONN_WEBSOCKET;
 	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
 	buf_release(&head);
@@ -92,12 +102,16 @@ bool h1_ws_step(struct conn *c)
 		c->timed_out = false;
 		result = ws_timeout(c->ws);
 	} else if (hear) {
-		result = ws_take(c->ws, bufferevent_get_input(c->bev));
+		result = ws_take(c->ws, conn_input(c));
 	}
 	if (result == WS_OVER)
 		return leave(c);
 	if (result == WS_MORE)
 		return true;
+	if (result == WS_LATER) {
+		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+		return false;
+	}
 	if (!c->eof && (hear || !c->departed))
 		return false;
 	conn_end_exchange(c, END_CLIENT_GONE);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
+#include "worker/http/ws_deflate.h"
 
 #include <event2/buffer.h>
 #include <event2/listener.h>
@@ -214,7 +215,8 @@ static void set_sizes_and_times(struct http *http)
 	http->idle_timeout = common_timeout(http->base, conf->keepalive_timeout_ms);
 	http->stall_timeout = common_timeout(http->base, conf->client_stall_timeout_ms);
 	http->farewell_timeout = common_timeout(http->base, FAREWELL_MS);
-	http->ws_common = (struct ws_common){ .conf = conf, .farewell = http->farewell_timeout };
+	http->ws_common = (struct ws_common){
+		.conf = conf, .zlib = ws_zlib_open(), .farewell = http->farewell_timeout };
 }
 
 struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
@@ -288,6 +290,7 @@ void http_close(struct http *http)
 		conn_flush(c);
 		conn_free(c);
 	}
+	ws_zlib_close(http->ws_common.zlib);
 	defer_cancel(&http->gather.defer);
 	buf_release(&http->gather.bytes);
 	evhtp_free(http->htp);

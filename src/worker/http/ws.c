@@ -17,6 +17,7 @@
 #include "conf/conf.h"
 #include "shm/stats.h"
 #include "worker/exchange/exchange.h"
+#include "worker/http/ws_deflate.h"
 #include "worker/http/ws_frame.h"
 
 #include <event2/buffer.h>
@@ -24,6 +25,16 @@
 
 #define FIN 0x80
 #define REASON_MAX 123
+/* Longer messages are not compressed: nobody else would be served meanwhile (a millisecond for this many bytes). */
+#define DEFLATE_MAX (128u << 10)
+/*
+ * A few bytes can inflate to a thousand times as many. They are taken in small pieces, so that the limit stops
+ * them soon; after so many bytes the other clients have their turn.
+ */
+#define DEFLATED_PIECE 512u
+#define INFLATED_PER_TURN (256u << 10)
+/* What cannot be compressed may become a little longer. */
+#define DEFLATED_SLACK 1024u
 
 /* A message, and a frame of it or in between, as far as they are here. */
 struct incoming {
@@ -37,6 +48,8 @@ struct incoming {
 	bool binary;
 	struct utf8 utf8;
 	struct buf message;
+	struct ws_inflater *inflater; /* NULL: it is not compressed */
+	uint64_t wire_bytes;          /* of its frames, this one included */
 	unsigned char control[WS_CONTROL_MAX];
 };
 
@@ -46,15 +59,18 @@ struct ws {
 	const struct ws_carrier *carrier;
 	void *arg;
 	struct incoming *incoming; /* NULL between messages */
+	struct ws_terms terms;
+	unsigned inflated; /* bytes in this turn */
 	enum ending ending;
 	bool close_sent;
 };
 
 /* ---- sending ---- */
 
-static void send_frame(struct ws *ws, unsigned opcode, const void *payload, size_t len)
+/* first: FIN and RSV1 as they are on the wire, and the opcode. */
+static void send_bytes(struct ws *ws, unsigned first, const void *payload, size_t len)
 {
-	unsigned char header[WS_HEADER_MAX] = { (unsigned char)(FIN | opcode) };
+	unsigned char header[WS_HEADER_MAX] = { (unsigned char)first };
 	unsigned size = len <= WS_CONTROL_MAX ? 0 : len <= UINT16_MAX ? 2 : 8;
 
 	header[1] = (unsigned char)(size == 0 ? len : size == 2 ? 126 : 127);
@@ -64,10 +80,32 @@ static void send_frame(struct ws *ws, unsigned opcode, const void *payload, size
 		ws->arg, (struct iovec[]){ { header, 2 + size }, { (void *)payload, len } }, 2);
 }
 
+static void send_frame(struct ws *ws, unsigned opcode, const void *payload, size_t len)
+{
+	send_bytes(ws, FIN | opcode, payload, len);
+}
+
+/* Tokens go out as they are; what is long enough and becomes shorter goes out compressed. */
+static bool send_deflated(struct ws *ws, unsigned opcode, const char *bytes, size_t len)
+{
+	struct iovec packed;
+
+	if (!ws->terms.window_bits || len < ws->common->conf->compression_min_bytes ||
+		len > DEFLATE_MAX || !ws_deflate(ws->common->zlib, &ws->terms, bytes, len, &packed))
+		return false;
+	stat_add(STAT_WS_DEFLATED, 1);
+	stat_add(STAT_WS_DEFLATE_SAVED, (int64_t)(len - packed.iov_len));
+	send_bytes(ws, FIN | WS_RSV1 << 4 | opcode, packed.iov_base, packed.iov_len);
+	return true;
+}
+
 void ws_send(struct ws *ws, bool binary, const char *bytes, size_t len)
 {
+	unsigned opcode = binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME;
+
 	stat_add(STAT_WS_MESSAGES_OUT, 1);
-	send_frame(ws, binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME, bytes, len);
+	if (!send_deflated(ws, opcode, bytes, len))
+		send_frame(ws, opcode, bytes, len);
 }
 
 /* The start of a reason that fits, not cut inside a character. */
@@ -131,6 +169,8 @@ static ssize_t read_for_wslay(uint8_t *to, size_t len, int flags, void *arg)
 
 	if (len > m->unread)
 		len = (size_t)m->unread;
+	if (m->inflater && len > DEFLATED_PIECE)
+		len = DEFLATED_PIECE;
 	n = len ? evbuffer_remove(m->in, to, len) : 0;
 	if (n <= 0)
 		return -1;
@@ -154,6 +194,8 @@ static void incoming_free(struct ws *ws)
 	if (!m)
 		return;
 	wslay_frame_context_free(m->context);
+	if (m->inflater)
+		ws_inflater_free(ws->common->zlib, m->inflater);
 	buf_release(&m->message);
 	free(m);
 	ws->incoming = NULL;
@@ -205,10 +247,46 @@ static enum ws_result end_control(struct ws *ws)
 	return WS_MORE;
 }
 
+/* What inflating has added to the message, and how it went. */
+static enum ending take_inflated(struct ws *ws, enum ws_inflated result, size_t before)
+{
+	struct incoming *m = ws->incoming;
+	size_t added = m->message.len - before;
+
+	ws->inflated += (unsigned)added;
+	if (result == WS_INFLATE_BAD)
+		return END_WS_BAD_DEFLATE;
+	if (!m->binary && added && !utf8_push(&m->utf8, m->message.data + before, added))
+		return END_WS_BAD_UTF8;
+	return result == WS_INFLATE_TOO_LARGE ? END_MESSAGE_TOO_BIG : END_COMPLETE;
+}
+
+/* The last frame of a message is here. */
+static enum ending end_message(struct ws *ws)
+{
+	struct incoming *m = ws->incoming;
+	size_t before = m->message.len;
+	enum ending verdict = END_COMPLETE;
+
+	if (ws->close_sent)
+		return END_COMPLETE;
+	if (m->inflater) {
+		stat_add(STAT_WS_INFLATED, 1);
+		verdict = take_inflated(ws,
+			ws_inflate_end(
+				m->inflater, &m->message, ws->common->conf->max_message_size_bytes),
+			before);
+	}
+	if (verdict == END_COMPLETE && !m->binary && !utf8_whole(&m->utf8))
+		verdict = END_WS_BAD_UTF8;
+	return verdict;
+}
+
 /* All of a frame is here. */
 static enum ws_result end_frame(struct ws *ws)
 {
 	struct incoming *m = ws->incoming;
+	enum ending verdict;
 
 	m->in_frame = false;
 	if (m->frame.opcode & WS_CONTROL_BIT)
@@ -216,8 +294,9 @@ static enum ws_result end_frame(struct ws *ws)
 	m->in_message = !m->frame.last;
 	if (m->in_message)
 		return WS_MORE;
-	if (!ws->close_sent && !m->binary && !utf8_whole(&m->utf8))
-		return fail(ws, END_WS_BAD_UTF8);
+	verdict = end_message(ws);
+	if (verdict != END_COMPLETE)
+		return fail(ws, verdict);
 	deliver(ws);
 	return WS_MORE;
 }
@@ -226,6 +305,7 @@ static enum ws_result end_frame(struct ws *ws)
 static enum ending take_payload(struct ws *ws, const unsigned char *bytes, size_t len)
 {
 	struct incoming *m = ws->incoming;
+	size_t before = m->message.len;
 
 	if (m->frame.opcode & WS_CONTROL_BIT) {
 		memcpy(m->control + (m->frame.length - m->payload_left), bytes, len);
@@ -233,6 +313,11 @@ static enum ending take_payload(struct ws *ws, const unsigned char *bytes, size_
 	}
 	if (ws->close_sent)
 		return END_COMPLETE; /* nobody will read it */
+	if (m->inflater)
+		return take_inflated(ws,
+			ws_inflate(m->inflater, bytes, len, &m->message,
+				ws->common->conf->max_message_size_bytes),
+			before);
 	buf_add(&m->message, bytes, len);
 	if (!m->binary && !utf8_push(&m->utf8, (const char *)bytes, len))
 		return END_WS_BAD_UTF8;
@@ -244,14 +329,19 @@ static enum ending take_payload(struct ws *ws, const unsigned char *bytes, size_
 static enum ending judge(const struct ws *ws, const struct ws_frame *frame)
 {
 	const struct incoming *m = ws->incoming;
-	const struct ws_expected expected = {
+	bool deflated = m ? m->inflater != NULL : frame->rsv != 0;
+	uint64_t max = ws->common->conf->max_message_size_bytes;
+	struct ws_expected expected = {
 		.in_message = m && m->in_message,
 		.binary = ws->x->app->on_binary != NULL,
-		.room = ws->close_sent ? UINT64_MAX
-				       : ws->common->conf->max_message_size_bytes -
-						 (m ? m->message.len : 0),
+		.compressed = ws->terms.window_bits,
+		.room = UINT64_MAX, /* after our close nobody keeps it */
 	};
 
+	if (deflated)
+		max += max / 64 + DEFLATED_SLACK;
+	if (!ws->close_sent)
+		expected.room = max - (m ? m->wire_bytes : 0);
 	return ws_frame_judge(frame, &expected);
 }
 
@@ -276,9 +366,20 @@ static enum ending begin_frame(struct ws *ws, struct evbuffer *in)
 	m->in_frame = true;
 	m->unread = frame.header + frame.length;
 	m->payload_left = frame.length;
-	if (frame.opcode == WSLAY_TEXT_FRAME || frame.opcode == WSLAY_BINARY_FRAME)
+	if (frame.opcode & WS_CONTROL_BIT)
+		return END_COMPLETE;
+	m->wire_bytes += frame.length;
+	if (frame.opcode != WSLAY_CONTINUATION_FRAME)
 		m->binary = frame.opcode == WSLAY_BINARY_FRAME;
+	if (frame.rsv)
+		m->inflater = ws_inflater_new(ws->common->zlib);
 	return END_COMPLETE;
+}
+
+static enum ws_result wait_for_bytes(struct ws *ws)
+{
+	ws->inflated = 0;
+	return WS_WAIT;
 }
 
 static enum ws_result take_frame(struct ws *ws)
@@ -289,9 +390,11 @@ static enum ws_result take_frame(struct ws *ws)
 	ssize_t n;
 
 	do {
+		if (ws->inflated > INFLATED_PER_TURN)
+			return WS_MORE; /* or not: ws_take() sees to it */
 		n = wslay_frame_recv(m->context, &piece);
 		if (n == WSLAY_ERR_WANT_READ)
-			return WS_WAIT;
+			return wait_for_bytes(ws);
 		if (n < 0)
 			return fail(ws, END_WS_PROTOCOL);
 		verdict = take_payload(ws, piece.data, piece.data_length);
@@ -304,11 +407,15 @@ static enum ws_result take_frame(struct ws *ws)
 
 enum ws_result ws_take(struct ws *ws, struct evbuffer *in)
 {
+	if (ws->inflated > INFLATED_PER_TURN) {
+		ws->inflated = 0;
+		return WS_LATER;
+	}
 	if (!ws->incoming || !ws->incoming->in_frame) {
 		enum ending verdict = begin_frame(ws, in);
 
 		if (verdict == END_COUNT)
-			return WS_WAIT;
+			return wait_for_bytes(ws);
 		if (verdict != END_COMPLETE)
 			return fail(ws, verdict);
 	}
@@ -324,13 +431,14 @@ enum ws_result ws_timeout(struct ws *ws)
 
 /* ---- life ---- */
 
-struct ws *ws_new(const struct ws_common *common, struct exchange *x,
+struct ws *ws_new(const struct ws_common *common, struct exchange *x, const struct ws_terms *terms,
 	const struct ws_carrier *carrier, void *arg)
 {
 	struct ws *ws = xcalloc(1, sizeof(*ws));
 
 	ws->common = common;
 	ws->x = x;
+	ws->terms = *terms;
 	ws->carrier = carrier;
 	ws->arg = arg;
 	return ws;

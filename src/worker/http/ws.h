@@ -20,6 +20,8 @@ struct conf;
 struct evbuffer;
 struct exchange;
 struct ws;
+struct ws_terms;
+struct ws_zlib;
 
 struct ws_carrier {
 	/* Send the parts; all of it is taken. */
@@ -31,17 +33,19 @@ struct ws_carrier {
 /* What all WebSockets of a worker share; the durations are libevent's common timeouts. */
 struct ws_common {
 	const struct conf *conf;
+	struct ws_zlib *zlib;
 	const struct timeval *farewell; /* for the client to answer our close */
 };
 
-/* For an exchange whose handshake was answered; its app takes the messages. */
-struct ws *ws_new(const struct ws_common *common, struct exchange *x,
+/* For an exchange whose handshake was answered, on these terms; its app takes the messages. */
+struct ws *ws_new(const struct ws_common *common, struct exchange *x, const struct ws_terms *terms,
 	const struct ws_carrier *carrier, void *arg);
 void ws_free(struct ws *ws);
 
 enum ws_result {
-	WS_WAIT, /* nothing to do until more comes */
-	WS_MORE, /* something was done: call again */
+	WS_WAIT,  /* nothing to do until more comes */
+	WS_MORE,  /* something was done: call again */
+	WS_LATER, /* call again in the next turn: others have theirs first */
 	WS_OVER /* all is said: end the exchange with ws_ending(), close the carrier behind our last frame */
 };
 

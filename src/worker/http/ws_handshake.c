@@ -4,6 +4,7 @@
 #include "worker/http/ws_handshake.h"
 #include "base/bug.h"
 #include "conf/conf.h"
+#include "worker/http/ws_deflate.h"
 
 #include <openssl/evp.h>
 #include <strings.h>
@@ -37,8 +38,8 @@ static bool upgrade_has(const struct head *head, const char *protocol)
 
 bool ws_handshake_asked(const struct head *head)
 {
-	return !strcmp(head->method, "GET") && head->minor == 1 && head->upgrade && !head->has_body &&
-	       upgrade_has(head, "websocket");
+	return !strcmp(head->method, "GET") && head->minor == 1 && head->upgrade &&
+	       !head->has_body && upgrade_has(head, "websocket");
 }
 
 static bool asks_for_another(const struct head *head)
@@ -60,6 +61,7 @@ static bool key_ok(const char *key)
 enum ending ws_handshake_check(const struct head *head, const char **why_r)
 {
 	const char *version = only(head, "Sec-WebSocket-Version");
+	struct ws_terms terms;
 
 	if (asks_for_another(head)) {
 		*why_r = "of all upgrades only that to websocket is served here";
@@ -73,6 +75,10 @@ enum ending ws_handshake_check(const struct head *head, const char **why_r)
 	}
 	if (!key_ok(only(head, "Sec-WebSocket-Key"))) {
 		*why_r = "Sec-WebSocket-Key is not 16 bytes in base64";
+		return END_BAD_REQUEST;
+	}
+	if (ws_deflate_choose(head->fields, head->nfields, &terms) == WS_OFFER_MALFORMED) {
+		*why_r = "Sec-WebSocket-Extensions is malformed";
 		return END_BAD_REQUEST;
 	}
 	return END_COMPLETE;
