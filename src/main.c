@@ -3,7 +3,9 @@
 #include "base/base.h"
 
 #include "conf/conf.h"
+#include "master/daemon.h"
 #include "master/master.h"
+#include "master/tell.h"
 
 #include <getopt.h>
 
@@ -11,23 +13,28 @@
 #define DEFAULT_FILE HEADGATE_SYSCONFDIR "/headgate/headgate.yaml"
 
 static const char usage_text[] =
-	"usage: headgate [-c FILE] [-t | --dump-config]\n"
+	"usage: headgate [-c FILE] [-D | -s WORD | -t | --dump-config]\n"
 	"       headgate --print=options-mdoc | -V | -h\n"
 	"\n"
 	"  -c, --config=FILE        configuration (" DEFAULT_FILE ")\n"
+	"  -D, --daemon             serve in the background; returns when it does\n"
+	"  -s, --signal=WORD        tell the running one: reload, reopen, drain, stop, upgrade\n"
 	"  -t, --test               check the configuration and print its limits\n"
 	"      --dump-config        print every option, its value and where it came from\n"
 	"      --print=options-mdoc print all options as text for the manual\n"
 	"  -V, --version            print the version\n"
 	"  -h, --help               print this\n"
 	"\n"
-	"Without -t or --dump-config it serves, in the foreground.\n"
-	"Signals: HUP reloads, QUIT drains, TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
+	"Without -D, -s, -t or --dump-config it serves, in the foreground.\n"
+	"Signals: HUP reloads, USR1 reopens the log, USR2 upgrades the binary, QUIT drains,\n"
+	"TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
 
-enum command { COMMAND_SERVE, COMMAND_TEST, COMMAND_DUMP };
+enum command { COMMAND_SERVE, COMMAND_DAEMON, COMMAND_TELL, COMMAND_TEST, COMMAND_DUMP };
 
 static const struct option options[] = {
 	{ "config", required_argument, NULL, 'c' },
+	{ "daemon", no_argument, NULL, 'D' },
+	{ "signal", required_argument, NULL, 's' },
 	{ "test", no_argument, NULL, 't' },
 	{ "dump-config", no_argument, NULL, 'd' },
 	{ "print", required_argument, NULL, 'p' },
@@ -59,8 +66,27 @@ static int print_texts(const char *what)
 	return finish_output();
 }
 
+/* Nobody reads standard error of a daemon: its lines must have another place. */
+static int serve_in_background(struct conf *conf)
+{
+	char error[256];
+	int fd;
+
+	if (!*conf->log_file) {
+		fputs("headgate: -D: log lines would be lost; set logging.file\n", stderr);
+		conf_free(conf);
+		return EXIT_CONF;
+	}
+	fd = daemon_begin(error);
+	if (fd >= 0)
+		return master_run(conf, fd);
+	fprintf(stderr, "headgate: %s\n", error);
+	conf_free(conf);
+	return EXIT_FAILURE;
+}
+
 /* With a configuration: do it. All its errors go to stderr, one a line. */
-static int with_config(const char *path, bool path_given, enum command command)
+static int with_config(const char *path, bool path_given, enum command command, const char *word)
 {
 	struct conf_texts errors = { 0 };
 	struct conf *conf;
@@ -78,8 +104,12 @@ static int with_config(const char *path, bool path_given, enum command command)
 		conf_texts_release(&errors);
 		return EXIT_CONF;
 	}
-	if (command == COMMAND_SERVE) {
-		return master_run(conf);
+	if (command == COMMAND_SERVE)
+		return master_run(conf, -1);
+	if (command == COMMAND_DAEMON)
+		return serve_in_background(conf);
+	if (command == COMMAND_TELL) {
+		status = tell(conf, word);
 	} else if (command == COMMAND_DUMP) {
 		conf_dump(conf, stdout);
 		status = finish_output();
@@ -97,15 +127,23 @@ static int with_config(const char *path, bool path_given, enum command command)
 int main(int argc, char **argv)
 {
 	const char *path = DEFAULT_FILE;
+	const char *word = NULL;
 	bool path_given = false;
 	enum command command = COMMAND_SERVE;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "c:tVh", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "c:Ds:tVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			path = optarg;
 			path_given = true;
+			break;
+		case 'D':
+			command = COMMAND_DAEMON;
+			break;
+		case 's':
+			command = COMMAND_TELL;
+			word = optarg;
 			break;
 		case 't':
 			command = COMMAND_TEST;
@@ -128,5 +166,10 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return misuse("unexpected argument", argv[optind]);
-	return with_config(path, path_given, command);
+	if (word && !tell_knows(word)) {
+		fprintf(stderr, "headgate: -s knows %s, not '%s'\nTry 'headgate --help'.\n", tell_words(),
+			word);
+		return EXIT_CONF;
+	}
+	return with_config(path, path_given, command, word);
 }

@@ -169,6 +169,14 @@ static void check_run_dir(struct loader *l)
 	} else if (*conf->run_dir != '/') {
 		global_error(l, G_run_dir, conf->run_dir, "is not absolute; begin it with /");
 	}
+	if (!*conf->pid_file) {
+		free(conf->pid_file);
+		conf->pid_file = xasprintf("%s/headgate.pid", conf->run_dir);
+	} else if (*conf->pid_file != '/') {
+		global_error(l, G_pid_file, conf->pid_file, "is not absolute; begin it with /");
+	}
+	if (*conf->group && !*conf->user)
+		global_error(l, G_group, conf->group, "is given without a user; give user as well");
 }
 
 void check_globals(struct loader *l)

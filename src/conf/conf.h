@@ -76,7 +76,7 @@ struct conf_client {
 
 /*
  * After a load, values that depend on others are filled in: run_dir, active,
- * base_url, api_key_env. A base_url has no trailing slash; origins are in small
+ * base_url, api_key_env, pid_file. A base_url has no trailing slash; origins are in small
  * letters; a host of localhost is 127.0.0.1. There is at least one provider.
  */
 struct conf {

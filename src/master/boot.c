@@ -13,13 +13,18 @@
 #include "master/limits.h"
 #include "master/listen.h"
 #include "master/master.h"
+#include "master/notify.h"
+#include "master/pidfile.h"
+#include "master/proc.h"
 #include "shm/segment.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #define ERROR_BYTES 256
+#define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
 
 static bool open_log(struct master *m)
 {
@@ -32,6 +37,9 @@ static bool open_log(struct master *m)
 				strerror(errno));
 			return false;
 		}
+		if (m->privileges.drop && fchown(m->log_fd, m->privileges.uid, m->privileges.gid) < 0)
+			log_warning("master", "'%s': cannot give it to the user of workers: %s",
+				conf->log_file, strerror(errno));
 	}
 	conf_apply_logging(conf, m->log_fd < 0 ? STDERR_FILENO : m->log_fd);
 	return true;
@@ -40,7 +48,7 @@ static bool open_log(struct master *m)
 /* Every client and every request to a provider is a descriptor, and any worker may get all of them. */
 static void check_descriptors(const struct conf *conf)
 {
-	uint64_t have = fd_raise_limit();
+	uint64_t have = fd_set_limit(conf->rlimit_nofile);
 	uint64_t want = conf->max_connections + conf->connection_queue_size + 64;
 
 	for (unsigned i = 0; i < conf->nproviders; i++)
@@ -48,7 +56,7 @@ static void check_descriptors(const struct conf *conf)
 	if (have < want)
 		log_warning("master",
 			"a worker may open %" PRIu64 " descriptors, the configured limits can need %" PRIu64
-			": raise it (ulimit -n, LimitNOFILE=)",
+			": raise it (ulimit -Hn, LimitNOFILE=)",
 			have, want);
 }
 
@@ -101,6 +109,10 @@ static bool open_segment(struct master *m)
 		m->shm = limits_segment(m->conf, m->nslots, path, error);
 		if (!m->shm)
 			log_error("master", "%s", error);
+		else {
+			privileges_share(&m->privileges, dir);
+			privileges_share(&m->privileges, path);
+		}
 	}
 	free(dir);
 	free(path);
@@ -126,6 +138,67 @@ static int *no_fds(unsigned n)
 	return fds;
 }
 
+/* Our own sockets, or those that the service manager has opened. */
+static bool open_doors(struct master *m)
+{
+	const struct conf *conf = m->conf;
+	unsigned ngiven = notify_listen_fds();
+	int *given = no_fds(ngiven + 1);
+	char error[ERROR_BYTES];
+	bool good;
+
+	for (unsigned i = 0; i < ngiven; i++)
+		given[i] = LISTEN_FDS_START + (int)i;
+	good = ngiven ? listen_adopt(given, ngiven, m->listen_fds, m->ndoors, m->url, error)
+		      : listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors,
+				m->url, error);
+	if (!good)
+		log_error("master", "%s", error);
+	else if (ngiven)
+		log_info("master", "%u listening socket%s given to us (LISTEN_FDS); chat.websocket.host and port "
+			"are not looked at", ngiven, ngiven == 1 ? " was" : "s were");
+	free(given);
+	return good;
+}
+
+static bool open_pid_file(struct master *m)
+{
+	char error[ERROR_BYTES];
+	int stale;
+
+	m->pid_fd = pidfile_open(m->conf->pid_file, &stale, error);
+	if (m->pid_fd < 0) {
+		log_error("master", "%s", error);
+		return false;
+	}
+	if (stale)
+		log_info("master", "'%s' was left by pid %d, which runs no more: it is ours now",
+			m->conf->pid_file, stale);
+	if (!pidfile_write(m->pid_fd)) {
+		log_error("master", "'%s': cannot write pid_file: %s", m->conf->pid_file, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+void boot_reopen_log(struct master *m)
+{
+	int error = 0;
+
+	if (m->log_fd < 0)
+		return;
+	error = fd_reopen_log(m->log_fd, m->conf->log_file, true);
+	if (!error && m->privileges.drop && fchown(m->log_fd, m->privileges.uid, m->privileges.gid) < 0)
+		error = -errno;
+	if (error)
+		log_error("master", "'%s': cannot open logging.file again: %s; lines go on into the old one",
+			m->conf->log_file, strerror(-error));
+	else
+		log_info("master", "'%s' was opened again", m->conf->log_file);
+	for (unsigned i = 0; i < m->nslots; i++)
+		proc_signal(m, i, SIGUSR1);
+}
+
 /* One generation serves, and some may drain. */
 static unsigned slots_for(const struct conf *conf)
 {
@@ -142,15 +215,26 @@ int boot(struct master *m)
 	m->ndoors = (unsigned)conf->workers;
 	m->nslots = slots_for(conf);
 	m->wake_fds = no_fds(m->nslots);
-	m->listen_fds = no_fds(m->ndoors);
+	m->nlisten = notify_listen_fds() > m->ndoors ? notify_listen_fds() : m->ndoors;
+	m->listen_fds = no_fds(m->nlisten);
 	m->ready_fds = no_fds(m->nslots);
 	m->procs = xcalloc(m->nslots, sizeof(*m->procs));
 	m->lives = xcalloc(m->nslots, sizeof(*m->lives));
 	m->places = xcalloc(m->nslots, sizeof(*m->places));
-	m->lifeline[0] = m->lifeline[1] = m->log_fd = -1;
+	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = -1;
 	log_who("master");
+	umask(027);
+	if (!privileges_find(conf, &m->privileges, error)) {
+		log_error("master", "%s", error);
+		return EXIT_FAILURE;
+	}
 	if (!open_log(m))
 		return EXIT_FAILURE;
+	privileges_limit_core(conf->core_dumps);
+	if (geteuid() == 0 && !*conf->user)
+		log_warning("master", "workers run as root; set user to one that owns nothing");
+	else if (*conf->user && !m->privileges.drop)
+		log_info("master", "only root can run workers as another user; they run as we do");
 	for (size_t i = 0; i < conf->warnings.count; i++)
 		log_warning("conf", "%s", conf->warnings.text[i]);
 	check_descriptors(conf);
@@ -160,12 +244,9 @@ int boot(struct master *m)
 			"chat.websocket.host is %s and clients need no key: anybody who reaches this "
 			"address can use the providers",
 			conf->host);
-	if (!listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors, m->url,
-		    error)) {
-		log_error("master", "%s", error);
+	if (!open_doors(m))
 		return EXIT_FAILURE;
-	}
-	if (!open_segment(m))
+	if (!open_segment(m) || !open_pid_file(m))
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
 		log_error("master", "no descriptors for %u workers: %s", m->ndoors, strerror(errno));
@@ -209,13 +290,16 @@ void boot_announce(const struct master *m)
 void boot_undo(struct master *m)
 {
 	if (m->listen_fds)
-		listen_close(m->listen_fds, m->ndoors);
+		listen_close(m->listen_fds, m->nlisten);
 	listen_close(m->ready_fds, m->nslots);
 	listen_close(m->wake_fds, m->nslots);
 	fd_close(&m->lifeline[0]);
 	fd_close(&m->lifeline[1]);
 	if (m->shm)
 		shm_close(m->shm, true);
+	pidfile_remove(m->pid_fd, m->conf->pid_file);
+	fd_close(&m->pid_fd);
+	fd_close(&m->detached_fd);
 	free(m->wake_fds);
 	free(m->listen_fds);
 	free(m->ready_fds);

@@ -14,6 +14,8 @@ struct master;
 int boot(struct master *m) MUST_CHECK;
 /* Every worker is ready: the lines that say what is served where; the last one is the ready line. */
 void boot_announce(const struct master *m);
+/* USR1: append to what is now at logging.file; the workers hear it, too. */
+void boot_reopen_log(struct master *m);
 /* Give all of it back, and remove the segment. */
 void boot_undo(struct master *m);
 

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -112,6 +113,8 @@ static const char *advice(int error)
 		return "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
 	case EADDRNOTAVAIL:
 		return "; chat.websocket.host must be an address of this machine, or *";
+	case EMFILE:
+		return "; raise the limit of descriptors (ulimit -n, LimitNOFILE=)";
 	default:
 		return "";
 	}
@@ -152,6 +155,50 @@ bool listen_open(const char *host, uint64_t port, uint64_t backlog, int *fds, un
 		return false;
 	}
 	write_url(&a, host, url_r);
+	return true;
+}
+
+static bool is_listening(int fd)
+{
+	int yes = 0;
+	socklen_t len = sizeof(yes);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes &&
+	       fd_set_cloexec(fd) == 0 && fd_set_nonblocking(fd) == 0;
+}
+
+/* The address of a socket that was given to us, as text. */
+static void write_url_of(int fd, char *url)
+{
+	union address a = { 0 };
+	socklen_t len = sizeof(a);
+	char host[INET6_ADDRSTRLEN] = "*";
+
+	if (getsockname(fd, &a.any, &len) == 0 && a.any.sa_family == AF_INET)
+		inet_ntop(AF_INET, &a.v4.sin_addr, host, sizeof(host));
+	else if (a.any.sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &a.v6.sin6_addr, host, sizeof(host));
+	write_url(&a, host, url);
+}
+
+bool listen_adopt(const int *given, unsigned ngiven, int *fds, unsigned n, char *url_r, char *error_r)
+{
+	for (unsigned i = 0; i < ngiven; i++) {
+		if (!is_listening(given[i])) {
+			snprintf(error_r, ERROR_BYTES, "descriptor %d, which was given to us, is no listening socket",
+				given[i]);
+			return false;
+		}
+		fds[i] = given[i];
+	}
+	for (unsigned i = ngiven; i < n; i++) {
+		fds[i] = fcntl(given[i % ngiven], F_DUPFD_CLOEXEC, 0);
+		if (fds[i] < 0) {
+			snprintf(error_r, ERROR_BYTES, "%s", strerror(errno));
+			return false;
+		}
+	}
+	write_url_of(given[0], url_r);
 	return true;
 }
 

@@ -21,6 +21,13 @@
  */
 bool listen_open(const char *host, uint64_t port, uint64_t backlog, int *fds, unsigned n,
 	char *url_r, char *error_r) MUST_CHECK;
+/*
+ * Take over ngiven listening sockets that somebody else opened, for n doors: fds[max(n, ngiven)] gets
+ * them all and, where there are fewer than doors, further descriptors of the same ones. False:
+ * error_r says why.
+ */
+bool listen_adopt(const int *given, unsigned ngiven, int *fds, unsigned n, char *url_r, char *error_r)
+	MUST_CHECK;
 void listen_close(int *fds, unsigned n);
 /* Can nobody but this machine reach the address? */
 bool listen_is_local(const char *host);

@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "master/boot.h"
+#include "master/daemon.h"
+#include "master/notify.h"
 #include "master/plan.h"
 #include "master/proc.h"
 #include "master/reload.h"
@@ -81,8 +83,9 @@ static void wait_for_news(struct master *m, uint64_t wake_ms)
 
 static void close_doors(struct master *m)
 {
+	notify_stopping();
 	shm_set_draining(m->shm);
-	listen_close(m->listen_fds, m->ndoors);
+	listen_close(m->listen_fds, m->nlisten);
 }
 
 /* Carry out; the exit status once the plan says to leave, else -1. */
@@ -109,15 +112,19 @@ static int carry_out(struct master *m, const struct plan_out *out)
 		case PLAN_READY:
 			shm_set_generation(m->shm, m->memory.serving);
 			boot_announce(m);
+			daemon_ready(&m->detached_fd);
+			notify_ready();
 			break;
 		case PLAN_ROLL:
 			reload_begin(m, (unsigned)a->value);
 			break;
 		case PLAN_TOOK_OVER:
 			reload_done(m, (unsigned)a->value);
+			notify_ready();
 			break;
 		case PLAN_ROLL_BACK:
 			reload_undo(m, (unsigned)a->value);
+			notify_ready();
 			break;
 		case PLAN_WAIT:
 			log_warning("master", "reload: new workers wait until a generation that drains has left "
@@ -155,11 +162,14 @@ static int run(struct master *m)
 		.max_generations = (unsigned)m->conf->max_generations,
 	};
 	struct plan_out out;
+	uint64_t beat_ms;
 	int status = -1;
 
 	while (status < 0) {
 		if (had(SIGCHLD))
 			proc_reap(m);
+		if (had(SIGUSR1))
+			boot_reopen_log(m);
 		in.reload = had(SIGHUP) && m->memory.stage < PLAN_DRAINING && reload(m);
 		proc_feel_hearts(m);
 		in.worker_timeout_ms = m->conf->worker_timeout_ms;
@@ -175,15 +185,16 @@ static int run(struct master *m)
 			say_stage(out.memory.stage);
 		m->memory = out.memory;
 		status = carry_out(m, &out);
+		beat_ms = notify_watchdog(in.now_ms);
 		if (status < 0)
-			wait_for_news(m, out.wake_ms);
+			wait_for_news(m, beat_ms < out.wake_ms ? beat_ms : out.wake_ms);
 	}
 	return status;
 }
 
-int master_run(struct conf *conf)
+int master_run(struct conf *conf, int detached_fd)
 {
-	struct master m = { .conf = conf };
+	struct master m = { .conf = conf, .detached_fd = detached_fd };
 	int status;
 
 	handle_signals();

@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "master/listen.h"
 #include "master/plan.h"
+#include "master/privileges.h"
 
 struct conf;
 struct shm;
@@ -24,9 +25,13 @@ struct master {
 	unsigned nslots;
 	unsigned ndoors;
 	int *wake_fds;	 /* eventfd of each slot */
-	int *listen_fds; /* SO_REUSEPORT socket of each door */
+	int *listen_fds; /* SO_REUSEPORT sockets; number i is served at door i % ndoors */
+	unsigned nlisten;
 	int lifeline[2]; /* workers hold the read end; our end closes when we die, however that is */
 	int log_fd;	 /* of logging.file; -1: standard error */
+	int pid_fd;	 /* of pid_file, locked */
+	int detached_fd; /* daemon_ready(); -1: in the foreground */
+	struct privileges privileges;
 	char url[LISTEN_URL_BYTES];
 	struct plan_proc *procs; /* one per slot */
 	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
@@ -37,7 +42,10 @@ struct master {
 	uint64_t recovered; /* permits, by the audit that is going on */
 };
 
-/* Run the daemon with this configuration, and free it, until it is told to leave; the exit status. */
-int master_run(struct conf *conf);
+/*
+ * Run the daemon with this configuration, and free it, until it is told to leave; the exit status.
+ * detached_fd is what daemon_begin() gave, or -1.
+ */
+int master_run(struct conf *conf, int detached_fd);
 
 #endif

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "conf/conf.h"
+#include "master/daemon.h"
 #include "master/limits.h"
 #include "master/master.h"
 #include "shm/reclaim.h"
@@ -43,16 +45,24 @@ static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd
 		.ndoors = m->ndoors,
 		.wake_fds = m->wake_fds,
 		.listen_fds = m->listen_fds,
+		.nlisten = m->nlisten,
 		.nslots = m->nslots,
 		.ready_fd = ready_fd,
 		.lifeline_fd = m->lifeline[0],
+		.log_fd = m->log_fd,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reset); i++)
 		signal(reset[i], SIG_DFL);
 	fd_close(&m->lifeline[1]);
+	fd_close(&m->pid_fd); /* the lock stays the master's */
+	if (m->detached_fd >= 0)
+		daemon_be_silent(); /* who waits for the end of our output waits for the master's */
+	fd_close(&m->detached_fd);
 	for (unsigned i = 0; i < m->nslots; i++)
 		fd_close(&m->ready_fds[i]);
+	if (!privileges_drop(&m->privileges, m->conf->core_dumps))
+		exit(WORKER_EXIT_SETUP);
 	crash_point_arm(slot, m->lives[slot]);
 	exit(worker_main(&heritage));
 }

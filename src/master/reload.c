@@ -8,6 +8,7 @@
 #include "conf/conf.h"
 #include "master/limits.h"
 #include "master/master.h"
+#include "master/notify.h"
 #include "shm/segment.h"
 
 #define ERROR_BYTES 256
@@ -94,6 +95,7 @@ bool reload(struct master *m)
 
 	if (!next)
 		return false;
+	notify_reloading();
 	change = conf_diff(*latest(m), next, &changed, &kept);
 	if (!limits_place(m->shm, *latest(m), next, busy_places(m), error)) {
 		failed(m, error);
@@ -106,6 +108,8 @@ bool reload(struct master *m)
 	}
 	conf_texts_release(&changed);
 	conf_texts_release(&kept);
+	if (!wanted)
+		notify_ready();
 	return wanted;
 }
 

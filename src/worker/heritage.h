@@ -16,9 +16,11 @@ struct heritage {
 	unsigned door;	     /* its share of the listening sockets */
 	unsigned ndoors;
 	const int *wake_fds;   /* eventfd of every slot */
-	const int *listen_fds; /* one SO_REUSEPORT socket per door */
+	const int *listen_fds; /* SO_REUSEPORT sockets; number i is served at door i % ndoors */
+	unsigned nlisten;      /* as many as doors, at least */
 	unsigned nslots;
 	int ready_fd;	 /* write one byte when the loop is armed, then close */
+	int log_fd;	 /* of logging.file, or -1 */
 	int lifeline_fd; /* end of file: the master is gone; drain and leave */
 };
 

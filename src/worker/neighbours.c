@@ -65,7 +65,8 @@ static void accept_for(struct neighbours *n, unsigned door, bool on)
 	if (n->door[door].ours == on)
 		return;
 	n->door[door].ours = on;
-	http_accept_also(n->http, n->heritage->listen_fds[door], on);
+	for (unsigned i = door; i < n->heritage->nlisten; i += n->heritage->ndoors)
+		http_accept_also(n->http, n->heritage->listen_fds[i], on);
 	log_info("worker", "%s for worker %u", on ? "accepting" : "no longer accepting", door);
 }
 

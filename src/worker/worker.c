@@ -36,6 +36,7 @@ enum worker_event {
 	EVENT_LIFELINE,	 /* the master is gone */
 	EVENT_TERM,
 	EVENT_QUIT,
+	EVENT_REOPEN,
 	EVENT_DRAIN_TIMEOUT,
 	EVENT_COUNT
 };
@@ -102,7 +103,7 @@ static void drain(struct worker *w, bool gentle)
 	shm_slot_set_state(w->heritage->shm, w->heritage->slot, SLOT_DRAINING);
 	http_drain(w->http, gentle ? ms / 4 * 3 : 0);
 	/* Nobody of us listens any more: who comes now is refused at once, or finds our successor. */
-	for (unsigned i = 0; i < w->heritage->ndoors; i++) {
+	for (unsigned i = 0; i < w->heritage->nlisten; i++) {
 		int fd = w->heritage->listen_fds[i];
 
 		fd_close(&fd);
@@ -152,6 +153,17 @@ static void on_quit(evutil_socket_t fd, short what, void *arg)
 	drain(w, !shm_draining(w->heritage->shm));
 }
 
+/* The master has made the new file, if it could, so that it belongs to whom it should. */
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+	const struct heritage *h = ((struct worker *)arg)->heritage;
+	int error = h->log_fd < 0 ? 0 : fd_reopen_log(h->log_fd, h->conf->log_file, false);
+
+	if (error)
+		log_error("worker", "'%s': cannot open logging.file again: %s; lines go on into the old one",
+			h->conf->log_file, strerror(-error));
+}
+
 static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -182,6 +194,7 @@ static bool open_events(struct worker *w)
 		[EVENT_LIFELINE] = { h->lifeline_fd, EV_READ, on_lifeline, NULL },
 		[EVENT_TERM] = { SIGTERM, EV_SIGNAL | EV_PERSIST, on_term, NULL },
 		[EVENT_QUIT] = { SIGQUIT, EV_SIGNAL | EV_PERSIST, on_quit, NULL },
+		[EVENT_REOPEN] = { SIGUSR1, EV_SIGNAL | EV_PERSIST, on_reopen, NULL },
 		[EVENT_DRAIN_TIMEOUT] = { -1, 0, on_drain_timeout, NULL },
 	};
 
@@ -197,7 +210,7 @@ static bool open_events(struct worker *w)
 
 static void let_signals_in(void)
 {
-	static const int ignored[] = { SIGPIPE, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+	static const int ignored[] = { SIGPIPE, SIGINT, SIGHUP, SIGUSR2 };
 	sigset_t none;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
@@ -247,6 +260,8 @@ static bool open_rooms(struct worker *w)
 		log_error("worker", "cannot set up the client side");
 		return false;
 	}
+	for (unsigned i = h->door + h->ndoors; i < h->nlisten; i += h->ndoors)
+		http_accept_also(w->http, h->listen_fds[i], true);
 	w->neighbours = neighbours_open(h, w->http);
 	return true;
 }

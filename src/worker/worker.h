@@ -11,7 +11,8 @@
 
 /*
  * Runs until drained or told to stop; returns the exit status. Signals: QUIT drains (drain_timeout at
- * most; idle clients at once if the whole server drains, else spread over that time), TERM leaves at once (clients are closed, what is held is given back), INT and HUP are ignored
+ * most; idle clients at once if the whole server drains, else spread over that time), TERM leaves at once (clients are closed, what is held is given back), USR1 opens
+ * logging.file again, INT and HUP are ignored
  * (they are the master's).
  */
 int worker_main(const struct heritage *heritage);

@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 	bool stopped = false;
 
 	options_parse(&sim.options, argc, argv);
-	fd_raise_limit();
+	(void)fd_set_limit(0);
 	signal(SIGPIPE, SIG_IGN);
 	base = event_base_new();
 	if (!base)
