@@ -72,8 +72,8 @@ static int serve_in_background(struct conf *conf)
 	char error[256];
 	int fd;
 
-	if (!*conf->log_file) {
-		fputs("headgate: -D: log lines would be lost; set logging.file\n", stderr);
+	if (!*conf->log_file && !*conf->log_syslog) {
+		fputs("headgate: -D: log lines would be lost; set logging.file or logging.syslog\n", stderr);
 		conf_free(conf);
 		return EXIT_CONF;
 	}

@@ -99,12 +99,29 @@ static size_t begin(struct buf *line, enum log_level level, const char *room)
 	return head;
 }
 
+/* A full disk stops nobody from serving; standard error hears of it, now and then. */
+static void complain(int error)
+{
+	static struct log_rate rate;
+	uint64_t missed;
+
+	if (log_rate_ok(&rate, &missed))
+		dprintf(STDERR_FILENO,
+			"headgate: cannot write to the log: %s; lines are lost until there is room for them, or the "
+			"log is opened elsewhere (USR1)\n",
+			strerror(error));
+}
+
 static void end(struct buf *line, enum log_level level, size_t head)
 {
+	ssize_t n;
+
 	log_syslog_send(level, line->data + head, line->len - head);
 	buf_adds(line, "\n");
-	while (write(log_fd, line->data, line->len) < 0 && errno == EINTR)
+	while ((n = write(log_fd, line->data, line->len)) < 0 && errno == EINTR)
 		;
+	if (n < 0 && log_fd != STDERR_FILENO)
+		complain(errno);
 	buf_release(line);
 }
 

@@ -249,7 +249,8 @@ int boot(struct master *m)
 	if (!open_segment(m) || !open_pid_file(m))
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
-		log_error("master", "no descriptors for %u workers: %s", m->ndoors, strerror(errno));
+		log_error("master", "no descriptors for %u workers: %s; raise their limit (ulimit -n, LimitNOFILE=)",
+			m->ndoors, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	shm_bind(m->shm, SHM_MASTER, m->wake_fds);

@@ -68,8 +68,7 @@ static bool accept_conf(struct master *m, struct conf *next, enum conf_change ch
 
 	if (kept)
 		snprintf(more, sizeof(more), "; %zu take a restart", kept);
-	log_setup(m->log_fd < 0 ? STDERR_FILENO : m->log_fd, (enum log_level)next->log_level,
-		(enum log_format)next->log_format);
+	conf_apply_logging(next, m->log_fd < 0 ? STDERR_FILENO : m->log_fd);
 	limits_apply(m->shm, next);
 	if (change == CONF_LIVE) {
 		snprintf(text, sizeof(text), "limits changed%s", more);
@@ -134,6 +133,7 @@ void reload_undo(struct master *m, unsigned generation)
 	conf_free(m->coming);
 	m->coming = NULL;
 	limits_apply(m->shm, *latest(m));
+	conf_apply_logging(*latest(m), m->log_fd < 0 ? STDERR_FILENO : m->log_fd);
 	log_error("master",
 		"generation %u: its workers could not start, see above; the workers of before go on, with the "
 		"limits of before",
