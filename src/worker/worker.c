@@ -219,6 +219,18 @@ static void let_signals_in(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* We leave already: what the master still says must not find a handler that is being taken away. */
+static void shut_signals_out(void)
+{
+	static const int of_the_master[] = { SIGTERM, SIGQUIT, SIGUSR1 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(of_the_master); i++)
+		sigaddset(&set, of_the_master[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 /* No locks and no change list: one thread, and descriptors are closed and opened within a turn. */
 static struct event_base *open_base(void)
 {
@@ -345,6 +357,7 @@ int worker_main(const struct heritage *heritage)
 		let_signals_in();
 		say_ready(heritage);
 		run(&w);
+		shut_signals_out();
 		status = WORKER_EXIT_OK;
 	}
 	close_rooms(&w);
