@@ -392,7 +392,8 @@ static UNUSED_OK struct conf *open_endpoints(void)
 		.echo_endpoint = echo,
 		.system_prompt = empty, .streaming_enabled = true, .max_requests_per_connection = 3,
 		.context_max_tokens = 8000, .context_max_bytes = 262144, .sse_keepalive_ms = 3600000,
-		.worker_timeout_ms = 10000, .connection_queue_size = 500 };
+		.worker_timeout_ms = 10000, .max_message_size_bytes = 1048576,
+		.responses_memory_bytes = 1048576, .responses_max_age_ms = 3600000, .connection_queue_size = 500 };
 	fake_conf = conf;
 	fake_base = event_base_new();
 	endpoint_open(&(struct endpoint_setup){ .base = fake_base, .conf = conf });

@@ -44,7 +44,7 @@ struct completion_kind {
 extern const struct exchange_app health_app, health_live_app;
 extern const struct exchange_app metrics_app;
 extern const struct exchange_app models_app, model_app;
-extern const struct exchange_app responses_app;
+extern const struct exchange_app responses_app, responses_ws_app;
 extern const struct exchange_app ws_chat_app;
 extern const struct exchange_app echo_app;
 
