@@ -45,7 +45,7 @@ ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(CPPFLAGS_OWN) $(CPPFLAGS) 
 
 LIBS_BASE = -levent_core -lm
 LIBS_CONF = -lyaml -lcrypto
-LIBS_WORKER = -levhtp -levent_openssl -levent_extra -levent_core -lwslay -lz -lcurl -ljansson -lssl -lcrypto
+LIBS_WORKER = -levhtp -levent_openssl -levent_extra -levent_core -lwslay -lz -lnghttp2 -lcurl -ljansson -lssl -lcrypto
 LIBS_CHECK := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
 room = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard src/$(1)/*.c))

@@ -163,6 +163,7 @@ void conn_free(struct conn *c)
 	conn_forget(c);
 	if (c->ws)
 		ws_free(c->ws);
+	h2_free(c, c->stalled ? END_CLIENT_STALLED : END_CLIENT_GONE);
 	head_release(&c->head);
 	buf_release(&c->text);
 	buf_release(&c->body);
@@ -235,6 +236,8 @@ static bool step(struct conn *c)
 		return flush_step(c);
 	case CONN_WEBSOCKET:
 		return h1_ws_step(c);
+	case CONN_H2:
+		return h2_step(c);
 	case CONN_LINGER:
 		return linger_step(c);
 	case CONN_DEAD:

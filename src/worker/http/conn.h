@@ -11,6 +11,7 @@
  *	guard.c    HEAD, BODY: bytes to one clean message at a time
  *	h1.c       RUNNING: the message as an exchange, and its answer; libevhtp's part
  *	h1_ws.c    WEBSOCKET: a connection that carries one; ws.c is the WebSocket itself
+ *	h2.c       H2: see h2.h
  *	out.c      bytes to the client
  */
 #ifndef WORKER_HTTP_CONN_H
@@ -19,6 +20,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/defer.h"
+#include "base/log.h"
 #include "worker/exchange/exchange.h"
 #include "worker/http/chunked.h"
 #include "worker/http/head.h"
@@ -31,6 +33,10 @@
 #include <event2/listener.h>
 #include <evhtp.h>
 #include <sys/uio.h>
+
+struct h2;
+struct nghttp2_option;
+struct nghttp2_session_callbacks;
 
 /* A listening socket of another worker that we accept from for a while. */
 struct extra_listener {
@@ -74,6 +80,9 @@ struct http {
 	const struct timeval *farewell_timeout;
 	struct ws_common ws_common;
 	struct gather gather;
+	struct nghttp2_session_callbacks *h2_callbacks;
+	struct nghttp2_option *h2_option;
+	struct log_rate h2_floods;
 	size_t input_max; /* unread bytes of one connection that we hold */
 	unsigned nconns;
 	TAILQ_HEAD(, conn) conns;
@@ -85,6 +94,7 @@ enum conn_phase {
 	CONN_RUNNING,	/* an exchange over HTTP */
 	CONN_FLUSH,	/* the exchange is over, its last bytes are not out */
 	CONN_WEBSOCKET,
+	CONN_H2,
 	CONN_LINGER,	/* we said all; waiting for the client to close, so that no reset destroys it */
 	CONN_DEAD	/* to be freed at the end of this settle */
 };
@@ -122,6 +132,7 @@ struct conn {
 	struct chunked decoder;
 	struct exchange x;
 	struct ws *ws;
+	struct h2 *h2;
 	struct defer defer;
 	struct event timer;
 	struct event *departure; /* EV_CLOSED while reading is paused */
@@ -152,6 +163,7 @@ void conn_free(struct conn *c);
 bool guard_step(struct conn *c);
 bool h1_step(struct conn *c);
 bool h1_ws_step(struct conn *c);
+bool h2_step(struct conn *c);
 
 /* ---- out.c ---- */
 
@@ -180,6 +192,20 @@ void h1_end(struct conn *c);
 /* A refusal that no exchange stands behind; the connection closes after it. */
 void h1_refuse(struct conn *c, enum ending ending, const char *why);
 extern const struct exchange_port h1_port;
+
+/* ---- h2.c ---- */
+
+/* What all sessions share; to be called once, and before the last one ends. */
+void h2_open(struct http *http);
+void h2_close(struct http *http);
+/* The client's next bytes are the preface, whole or in part: from here on it speaks HTTP/2. */
+void h2_begin(struct conn *c);
+/* Is this the beginning of the preface, or all of it (*whole_r)? */
+bool h2_is_preface(const char *bytes, size_t len, bool *whole_r);
+/* Let the client know that it should go; running streams end in their own time. */
+void h2_drain(struct conn *c);
+/* End all exchanges with this ending; free what hangs at c->h2. Harmless if nothing does. */
+void h2_free(struct conn *c, enum ending ending);
 
 /* ---- h1_ws.c: h1_port's part of it ---- */
 

@@ -163,6 +163,7 @@ static bool take_bytes(struct conn *c)
 	struct evbuffer *in = conn_input(c);
 	const char *bytes;
 	size_t len, line;
+	bool whole;
 
 	if (!skip_blank_lines(c, in))
 		return refuse(c, END_BAD_REQUEST, "too many empty lines before the request");
@@ -175,6 +176,12 @@ static bool take_bytes(struct conn *c)
 	if (!c->started) {
 		c->started = true;
 		conn_timer(c, c->http->header_timeout);
+	}
+	if (!c->served && !c->blank_bytes && h2_is_preface(bytes, len, &whole)) {
+		if (!whole)
+			return wait_for_more(c);
+		h2_begin(c);
+		return true;
 	}
 	switch (head_scan(bytes, len, &c->scanned)) {
 	case HEAD_BROKEN:

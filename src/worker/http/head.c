@@ -76,8 +76,7 @@ bool head_list_has(const char *list, const char *token)
 
 /* ---- the request line (3) ---- */
 
-/* host [ ":" port ], without user information; all of what a Host field may hold. */
-static bool authority_ok(const char *text)
+bool head_authority_ok(const char *text)
 {
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 				      "-._~!$&'()*+;=%:[]";
@@ -102,16 +101,23 @@ static char *split_absolute(char *target, const char **authority_r)
 	memmove(target + scheme - 1, target + scheme, len);
 	target[scheme - 1 + len] = 0;
 	*authority_r = target + scheme - 1;
-	return authority_ok(*authority_r) ? rest : NULL;
+	return head_authority_ok(*authority_r) ? rest : NULL;
+}
+
+bool head_target_ok(const char *target)
+{
+	for (; *target; target++)
+		if (*target <= ' ' || *target >= 0x7f || *target == '#')
+			return false;
+	return true;
 }
 
 static enum ending parse_target(char *target, struct head *h, const char **authority_r, const char **why)
 {
 	char *query;
 
-	for (const char *p = target; *p; p++)
-		if (*p <= ' ' || *p >= 0x7f || *p == '#')
-			REFUSE(END_BAD_REQUEST, "the request target holds a character that must be percent-encoded");
+	if (!head_target_ok(target))
+		REFUSE(END_BAD_REQUEST, HEAD_TARGET_WRONG);
 	if (!strcmp(h->method, "CONNECT"))
 		REFUSE(END_BAD_REQUEST, "CONNECT is not served here");
 	if (!strcmp(target, "*")) {
@@ -283,7 +289,7 @@ static enum ending check_fields(struct head *h, const struct framing *f, const c
 		REFUSE(END_BAD_REQUEST, "more than one Host field");
 	if (!f->hosts && h->minor)
 		REFUSE(END_BAD_REQUEST, "no Host field");
-	if (f->hosts && !authority_ok(f->host))
+	if (f->hosts && !head_authority_ok(f->host))
 		REFUSE(END_BAD_REQUEST, "the Host field is not a host");
 	if (f->expect && h->minor) {
 		if (strcasecmp(f->expect, "100-continue"))

@@ -58,6 +58,12 @@ struct head {
 MUST_CHECK enum ending head_parse(char *text, size_t len, struct head *head, const char **why_r);
 void head_release(struct head *head);
 
+/* host [ ":" port ], without user information: all of what a Host field may hold. */
+bool head_authority_ok(const char *text);
+/* Path and query hold only what may stand there; if not, HEAD_TARGET_WRONG says so to the client. */
+bool head_target_ok(const char *target);
+#define HEAD_TARGET_WRONG "the request target holds a character that must be percent-encoded"
+
 /* Whether a list of tokens ("a, b") has this one in it, in any case. */
 bool head_list_has(const char *list, const char *token);
 

@@ -161,6 +161,8 @@ static void tell_drain(struct conn *c)
 {
 	if (!c->drain_told && c->x_open && c->x.state != EXCHANGE_ENDED && c->x.app->on_drain)
 		c->x.app->on_drain(&c->x);
+	if (!c->drain_told && c->h2)
+		h2_drain(c);
 	c->drain_told = true;
 	conn_settle_later(c);
 }
@@ -233,6 +235,7 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	TAILQ_INIT(&http->conns);
 	TAILQ_INIT(&http->extras);
 	set_sizes_and_times(http);
+	h2_open(http);
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->drain_tick = event_new(base, -1, EV_PERSIST, on_drain_tick, http);
 	http->feed = bufferevent_socket_new(base, -1, 0);
@@ -287,12 +290,14 @@ void http_close(struct http *http)
 	http->accept_paused = false;
 	while ((c = TAILQ_FIRST(&http->conns))) {
 		conn_end_exchange(c, END_DRAINING);
+		h2_free(c, END_DRAINING);
 		conn_flush(c);
 		conn_free(c);
 	}
 	ws_zlib_close(http->ws_common.zlib);
 	defer_cancel(&http->gather.defer);
 	buf_release(&http->gather.bytes);
+	h2_close(http);
 	evhtp_free(http->htp);
 	bufferevent_free(http->feed);
 	event_free(http->accept_again);

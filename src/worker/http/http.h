@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * http.h - client sockets to exchanges: listener, guard, HTTP/1.1 (libevhtp), WebSocket (wslay).
+ * http.h - client sockets to exchanges: listener, guard, HTTP/1.1 (libevhtp), HTTP/2
+ * (nghttp2), WebSocket (wslay).
  */
 #ifndef WORKER_HTTP_HTTP_H
 #define WORKER_HTTP_HTTP_H
