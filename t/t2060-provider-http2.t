@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Providers over TLS: certificates are checked."""
+"""Providers over TLS: certificates are checked; HTTP/2 shares connections, and nobody's stream costs another one anything."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
@@ -33,5 +33,119 @@ def certificates(tap, ca, sim):
 			tap.is_(ask(gate), refused, 'and one of another authority')
 	tap.is_(len(sim.events('request')), 1, 'no refused provider saw a request')
 
+def ours(ca, **more):
+	return {'provider': {'ca_file': ca.pem}, 'http_client': {'max_retries': 0, 'concurrent_requests': 100, **more}}
+
+def statistics(gate):
+	return {name.removeprefix('headgate_provider_'): value for name, value in gate.stat()['providers']['sim']['statistics'].items()}
+
+async def crowd(gate, n, text='hello'):
+	"""That many streams at once."""
+	return await asyncio.gather(*[stream_chat(gate.port, text) for _ in range(n)])
+
+def whole(streams, n=10):
+	return sum(s.status == 200 and s.events[-1:] == ['[DONE]'] and s.text() == sim_text(n) for s in streams)
+
+def many_on_one(tap, ca, sim):
+	with Terminator(ca, sim) as front, Gate(front, tap, workers=1, **ours(ca)) as gate:
+		tap.is_(whole(asyncio.run(crowd(gate, 60))), 60, '60 streams at once are whole')
+		tap.is_(len(front.served()), 60, '... the provider has served them')
+		tap.is_({protocol for _, protocol in front.served()}, {'h2'}, '... over HTTP/2')
+		tap.is_(len({connection for connection, _ in front.served()}), 2, '... on two connections: 32 streams each')
+		seen = statistics(gate)
+		tap.is_((seen['sockets_opened_total'], seen['sockets_reused_total']), (2, 58), '... says the pool, too')
+		tap.is_((seen['sockets'], seen['http2_sockets'], seen['idle_sockets']), (2, 2, 2), '... which now are idle')
+		tap.is_(whole(asyncio.run(crowd(gate, 20))), 20, '20 more')
+		tap.is_(statistics(gate)['sockets_opened_total'], 2, '... open none')
+	with Terminator(ca, sim) as front, Gate(front, tap, workers=1, **ours(ca, http2='off')) as gate:
+		tap.is_(whole(asyncio.run(crowd(gate, 20))), 20, 'http2: off: 20 streams are whole')
+		tap.is_({protocol for _, protocol in front.served()}, {'http/1.1'}, '... over HTTP/1.1')
+		tap.ok(statistics(gate)['sockets_opened_total'] > 2, '... on more connections')
+	with Terminator(ca, sim, alpn='http/1.1') as front, Gate(front, tap, workers=1, **ours(ca)) as gate:
+		for _ in range(2):
+			tap.is_(whole(asyncio.run(crowd(gate, 20))), 20, 'a provider that does not offer it: 20 streams are whole')
+		tap.is_({protocol for _, protocol in front.served()}, {'http/1.1'}, '... over HTTP/1.1')
+
+async def open_streams(gate, texts):
+	return [await Stream().open(gate.port, chat_body(text)) for text in texts]
+
+def in_flight(sim, n):
+	return wait_until(lambda: sim.stats()['in_flight'] == n)
+
+def cancel(tap, ca, sim):
+	"""A client that leaves: its stream alone is reset, at once, also where nothing else moves on the connection."""
+	silence_ms = 2500
+	with Terminator(ca, sim) as front, Gate(front, tap, workers=1, **ours(ca)) as gate:
+		async def run():
+			silent = f'[[sim:tokens=10,first_token_ms={silence_ms}]]'
+			streams = await open_streams(gate, [silent] * 5)
+			tap.ok(await asyncio.to_thread(in_flight, sim, 5), '5 streams wait for their first token')
+			streams[2].close()
+			tap.ok(await asyncio.to_thread(in_flight, sim, 4), 'the client of one leaves: the provider is rid of it')
+			tap.is_(gate.health()['providers']['sim']['in_flight'], 4, '... and its permit is free')
+			rest = streams[:2] + streams[3:]
+			await asyncio.gather(*[s.run() for s in rest])
+			tap.is_(whole(rest), 4, '... and the others are whole')
+			tap.is_(statistics(gate)['sockets_opened_total'], 1, '... all on one connection')
+			for s in streams:
+				s.close()
+			alone, = await open_streams(gate, [silent])
+			await asyncio.to_thread(in_flight, sim, 1)
+			alone.close()
+			tap.ok(await asyncio.to_thread(in_flight, sim, 0), 'one that is alone on its connection leaves: the provider is rid of it, too')
+		start = len(sim.events())
+		asyncio.run(run())
+		rows = sim.events()[start:]
+		asked = min(row['t_us'] for row in rows if row['event'] == 'request')
+		gone = [row['t_us'] for row in rows if row['event'] == 'done' and row['how'] == 'client_gone']
+		tap.ok(len(gone) == 2 and gone[0] < asked + silence_ms * 1000, f'... before any other one had a token: {(gone[0] - asked) // 1000} ms')
+		tap.is_(whole(asyncio.run(crowd(gate, 5))), 5, 'then it serves on')
+
+def memory_kb(gate, what='VmRSS'):
+	return sum(int(re.search(rf'{what}:\s+(\d+)', open(f'/proc/{pid}/status').read()).group(1)) for pid in gate.workers().values())
+
+def stuck_client(port, text):
+	"""Sends a request and never reads; a small receive buffer, so that the kernel holds little."""
+	s = socket.socket()
+	s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+	s.connect(('127.0.0.1', port))
+	data = json.dumps(chat_body(text)).encode()
+	s.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n'
+		b'Content-Length: %d\r\n\r\n' % len(data) + data)
+	return s
+
+def slow_readers(tap, ca, sim):
+	"""They are on the same connection as the others."""
+	slow = 6
+	with Terminator(ca, sim) as front, Gate(front, tap, workers=1, streaming={'client_stall_timeout': '60s'}, **ours(ca)) as gate:
+		asyncio.run(crowd(gate, 20))
+		before = memory_kb(gate)
+		stuck = [stuck_client(gate.port, '[[sim:tokens=24000,rate=0]]') for _ in range(slow)]	# 6 MB
+		tap.ok(wait_until(lambda: statistics(gate)['pauses_total'] == slow), f'{slow} clients ask for 6 MB and read nothing: their streams are paused')
+		tap.ok(in_flight(sim, 0), '... the provider has sent all')
+		tap.is_(gate.health()['providers']['sim']['in_flight'], slow, '... and none has ended')
+		tap.is_(whole(asyncio.run(crowd(gate, 20))), 20, '20 others are served meanwhile, whole')
+		tap.is_(statistics(gate)['sockets_opened_total'], 1, '... on the same connection')
+		tap.at_most(memory_kb(gate) - before, slow * 4096, 'memory (kB) grew by less than was asked for')
+		for s in stuck[1:]:
+			s.close()
+		stuck[0].settimeout(20)
+		got = b''
+		while b'[DONE]' not in got[-100:] and (part := stuck[0].recv(1 << 20)):
+			got += part
+		tokens = re.findall(rb'"content":"t(\d+) "', got)
+		tap.is_([int(n) for n in tokens], list(range(24000)), 'one of them reads after all: not a token is missing')
+		stuck[0].close()
+		wait_until(lambda: gate.health()['providers']['sim']['in_flight'] == 0)
+		stuck = [stuck_client(gate.port, '[[sim:tokens=65536,rate=0]]') for _ in range(slow)]	# 16 MB
+		tap.ok(wait_until(lambda: gate.health()['failures'].get('client_too_slow') == slow), 'who falls 4 MiB behind is cut off')
+		tap.is_(whole(asyncio.run(crowd(gate, 20))), 20, '... and others are served, whole')
+		tap.at_most(memory_kb(gate, 'VmHWM') - before, slow * 10 * 1024, 'memory (kB) was bounded all the time')
+		for s in stuck:
+			s.close()
+
+PARTS = (certificates, many_on_one, cancel, slow_readers)
 with Tap() as tap, authority() as ca, Sim('--text', 'tokens', '--tokens', 10, '--rate', 200) as sim:
-	certificates(tap, ca, sim)
+	for part in PARTS:
+		if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
+			part(tap, ca, sim)

@@ -2,10 +2,10 @@
 """Certificates made on the spot, and nghttpx as a provider's TLS terminator that speaks HTTP/2.
 
 	from tls import *
-	with authority() as ca, Terminator(ca, sim) as front: ...	# front.url is https:
+	with authority() as ca, Terminator(ca, sim) as front, Wire(front) as wire: ...	# wire.url is https:, too
 """
-import contextlib, os, shutil, socket, subprocess, tempfile
-from headgate import Process, skip_all
+import asyncio, contextlib, os, shutil, socket, subprocess, tempfile, threading, time
+from headgate import Process, skip_all, wait_until
 
 NGHTTPX = shutil.which('nghttpx', path=os.environ['PATH'] + ':/usr/sbin:/usr/local/sbin')
 
@@ -77,3 +77,63 @@ class Terminator:
 
 	def __exit__(self, *_):
 		self.process.end()
+
+
+class Wire:
+	"""Passes bytes on to one terminator, or to several in turn, and counts the connections."""
+	def __init__(self, *fronts):
+		self.fronts, self.seen, self.spans, self.open_now = fronts, 0, [], set()
+		self.loop = asyncio.new_event_loop()
+		listening = threading.Event()
+		self.thread = threading.Thread(target=self._run, args=(listening,), daemon=True)
+		self.thread.start()
+		listening.wait()
+		self.url = f'https://127.0.0.1:{self.port}/v1'
+
+	def _run(self, listening):
+		asyncio.set_event_loop(self.loop)
+		server = self.loop.run_until_complete(asyncio.start_server(self._pass_on, '127.0.0.1', 0))
+		self.port = server.sockets[0].getsockname()[1]
+		listening.set()
+		self.loop.run_forever()
+
+	async def _pass_on(self, reader, writer):
+		span = [time.monotonic(), None]
+		self.spans.append(span)
+		front = self.fronts[self.seen % len(self.fronts)]
+		self.seen += 1
+		self.open_now.add(writer)
+		there_reader, there_writer = await asyncio.open_connection('127.0.0.1', front.port)
+		async def copy(source, to):
+			try:
+				while (part := await source.read(65536)):
+					to.write(part)
+					await to.drain()
+			except ConnectionError:
+				pass
+			to.close()
+		back = asyncio.create_task(copy(there_reader, writer))
+		await copy(reader, there_writer)
+		span[1] = time.monotonic()
+		self.open_now.discard(writer)
+		await back
+
+	def most_open(self, grace=0.02):
+		"""The most connections at once; one that closes within grace was not open any more, since a FIN and
+		another process's new connection may be seen in either order."""
+		return max(sum(start <= at and (end is None or end > at + grace) for start, end in self.spans) for at, _ in self.spans)
+
+	def cut(self):
+		"""Resets all connections."""
+		def abort():
+			for writer in list(self.open_now):
+				writer.transport.abort()
+		self.loop.call_soon_threadsafe(abort)
+		wait_until(lambda: not self.open_now)
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.loop.call_soon_threadsafe(self.loop.stop)
+		self.thread.join(5)

@@ -37,7 +37,7 @@ static void on_granted(struct pool_user *user)
 	container_of(user, struct transfer, user)->granted++;
 }
 
-static void open_pools(uint64_t sockets, uint64_t idle, uint64_t expiry_ms)
+static void open_streams(uint64_t sockets, uint64_t idle, uint64_t expiry_ms, unsigned streams)
 {
 	const struct shm_gate_spec gates[SHM_GATES(1)] = { { "places", 1 }, { "permits", 1 },
 		{ "sockets", sockets }, { "idle", idle } };
@@ -55,12 +55,17 @@ static void open_pools(uint64_t sockets, uint64_t idle, uint64_t expiry_ms)
 	for (unsigned i = 0; i < WORKERS; i++) {
 		wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		shm_bind(shm, i, wake_fds);
-		pool[i] = pool_open(base, shm, 0, expiry_ms, on_granted);
+		pool[i] = pool_open(base, shm, 0, expiry_ms, streams, on_granted);
 	}
 	there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ck_assert(listen(listener, 64) == 0);
 	ck_assert(getsockname(listener, (struct sockaddr *)&there, &len) == 0);
+}
+
+static void open_pools(uint64_t sockets, uint64_t idle, uint64_t expiry_ms)
+{
+	open_streams(sockets, idle, expiry_ms, 1);
 }
 
 /* All is given back. */
@@ -119,14 +124,19 @@ static int knock(unsigned worker, struct transfer *t)
 	return t->fd;
 }
 
-static bool send_on(unsigned worker, struct transfer *t, int fd)
+static bool send_as(unsigned worker, struct transfer *t, int fd, bool shared)
 {
 	struct sockaddr_in here;
 	socklen_t len = sizeof(here);
 
 	ck_assert(getsockname(fd, (struct sockaddr *)&here, &len) == 0);
 	t->fd = fd;
-	return pool_seat(as(worker), &t->user, "127.0.0.1", ntohs(here.sin_port));
+	return pool_seat(as(worker), &t->user, "127.0.0.1", ntohs(here.sin_port), shared);
+}
+
+static bool send_on(unsigned worker, struct transfer *t, int fd)
+{
+	return send_as(worker, t, fd, false);
 }
 
 /* A new connection, and a request on it. */
@@ -435,6 +445,272 @@ START_TEST(an_unknown_connection_is_not_sent_on)
 }
 END_TEST
 
+/* ---- HTTP/2: four streams on a socket --------------------------------------------- */
+
+#define STREAMS 4
+
+/* A new connection of HTTP/2, and a request on it. */
+static int dial_shared(unsigned worker, struct transfer *t)
+{
+	int fd = knock(worker, t);
+
+	ck_assert(fd >= 0);
+	ck_assert(send_as(worker, t, fd, true));
+	return fd;
+}
+
+static bool join_on(unsigned worker, struct transfer *t, int fd)
+{
+	return send_as(worker, t, fd, true);
+}
+
+START_TEST(a_burst_makes_one_connection)
+{
+	struct transfer t[6];
+	int first, second;
+
+	open_streams(9, 9, 60000, STREAMS);
+	ck_assert(enter(0, &t[0]));
+	ck_assert(pool_must_dial(&t[0].user));
+	for (unsigned i = 1; i < 4; i++)
+		ck_assert(!enter(0, &t[i])); /* there will be room for them */
+	ck_assert_uint_eq(OPEN, 1);
+	ck_assert(!enter(0, &t[4])); /* not for so many */
+	ck_assert(t[1].granted && pool_must_dial(&t[1].user)); /* who came first */
+	ck_assert(!enter(0, &t[5]));
+	ck_assert_uint_eq(OPEN, 2);
+	first = dial_shared(0, &t[0]);
+	for (unsigned i = 2; i < 5; i++) {
+		ck_assert_uint_eq(t[i].granted, 1);
+		ck_assert(!pool_must_dial(&t[i].user));
+		ck_assert(join_on(0, &t[i], first));
+	}
+	ck_assert_uint_eq(t[5].granted, 0);
+	second = dial_shared(0, &t[1]);
+	ck_assert_uint_eq(t[5].granted, 1);
+	ck_assert(join_on(0, &t[5], second));
+	ck_assert_uint_eq(OPEN, 2);
+	ck_assert_uint_eq(pstat_sum(shm, 0, PSTAT_SOCKETS_HTTP2), 2);
+	ck_assert_uint_eq(pstat_sum(shm, 0, PSTAT_SOCKETS_REUSED), 4);
+	for (unsigned i = 0; i < 6; i++)
+		leave(0, &t[i]);
+	ck_assert_uint_eq(IDLE, 2);
+	hang_up(0, first);
+	hang_up(0, second);
+	ck_assert_uint_eq(pstat_sum(shm, 0, PSTAT_SOCKETS_HTTP2), 0);
+	close_pools();
+}
+END_TEST
+
+START_TEST(a_full_socket_takes_the_next_when_one_leaves)
+{
+	struct transfer t[STREAMS], late;
+	int fd;
+
+	open_streams(1, 1, 60000, STREAMS);
+	ck_assert(enter(0, &t[0]));
+	fd = dial_shared(0, &t[0]);
+	for (unsigned i = 1; i < STREAMS; i++)
+		ck_assert(enter(0, &t[i]) && join_on(0, &t[i], fd));
+	ck_assert(!enter(0, &late));
+	leave(0, &t[2]);
+	ck_assert_uint_eq(late.granted, 1);
+	ck_assert(join_on(0, &late, fd));
+	ck_assert_uint_eq(OPEN, 1);
+	for (unsigned i = 0; i < STREAMS; i++)
+		leave(0, &t[i]); /* t[2] is out: harmless */
+	ck_assert_uint_eq(IDLE, 0);
+	leave(0, &late);
+	ck_assert_uint_eq(IDLE, 1);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
+START_TEST(companions_are_those_on_the_same_socket)
+{
+	struct transfer a, b, c;
+	int fd;
+
+	open_streams(2, 2, 60000, STREAMS);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	ck_assert(enter(0, &b));
+	ck_assert_ptr_null(pool_companion(&b.user, NULL)); /* not yet on it */
+	ck_assert_ptr_null(pool_companion(&a.user, NULL));
+	ck_assert(enter(0, &c) && join_on(0, &b, fd) && join_on(0, &c, fd));
+	ck_assert_ptr_eq(pool_companion(&b.user, NULL), &a.user);
+	ck_assert_ptr_eq(pool_companion(&b.user, &a.user), &c.user);
+	ck_assert_ptr_null(pool_companion(&b.user, &c.user));
+	leave(0, &a);
+	leave(0, &b);
+	leave(0, &c);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
+START_TEST(a_dial_that_fails_passes_to_the_next)
+{
+	struct transfer a, b, c;
+	int fd;
+
+	open_streams(1, 1, 60000, STREAMS);
+	ck_assert(enter(0, &a) && !enter(0, &b) && !enter(0, &c));
+	ck_assert(knock(0, &a) >= 0);
+	close(a.fd);
+	leave(0, &a);
+	ck_assert_uint_eq(b.granted, 1);
+	ck_assert(pool_must_dial(&b.user));
+	ck_assert_uint_eq(c.granted, 0);
+	fd = dial_shared(0, &b);
+	ck_assert(join_on(0, &c, fd));
+	leave(0, &b);
+	leave(0, &c);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
+START_TEST(without_http2_each_needs_a_ticket)
+{
+	struct transfer a, b, c, d;
+
+	open_streams(3, 3, 60000, STREAMS);
+	ck_assert(enter(0, &a) && !enter(0, &b) && !enter(0, &c) && !enter(0, &d));
+	ck_assert(dial(0, &a) >= 0); /* it speaks HTTP/1.1 */
+	ck_assert_uint_eq(b.granted, 1);
+	ck_assert_uint_eq(c.granted, 1);
+	ck_assert_uint_eq(d.granted, 0);
+	ck_assert_uint_eq(OPEN, 3);
+	ck_assert(dial(0, &b) >= 0 && dial(0, &c) >= 0);
+	ck_assert(!send_on(0, &d, a.fd)); /* libcurl takes it for a shared one */
+	leave(0, &b);
+	ck_assert_uint_eq(d.granted, 1);
+	ck_assert(!pool_must_dial(&d.user));
+	ck_assert(send_on(0, &d, b.fd));
+	leave(0, &a);
+	leave(0, &c);
+	leave(0, &d);
+	ck_assert_uint_eq(IDLE, 3);
+	hang_up(0, a.fd);
+	hang_up(0, b.fd);
+	hang_up(0, c.fd);
+	close_pools();
+}
+END_TEST
+
+/* GOAWAY, or the provider takes fewer streams than we would send. */
+START_TEST(libcurl_sees_less_room_than_we)
+{
+	struct transfer a, b, c, d;
+	int fd, other;
+
+	open_streams(2, 2, 60000, STREAMS);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	ck_assert(enter(0, &b) && join_on(0, &b, fd));
+	ck_assert(enter(0, &c) && !pool_must_dial(&c.user));
+	other = dial_shared(0, &c);
+	ck_assert_uint_eq(OPEN, 2);
+	ck_assert(enter(0, &d) && join_on(0, &d, other));
+	leave(0, &c);
+	leave(0, &d);
+	ck_assert_uint_eq(IDLE, 1);
+	hang_up(0, other);
+	ck_assert(enter(0, &c) && pool_must_dial(&c.user)); /* no more than two on the first one */
+	leave(0, &c);
+	leave(0, &a);
+	ck_assert(enter(0, &c) && !pool_must_dial(&c.user));
+	ck_assert(join_on(0, &c, fd));
+	leave(0, &b);
+	leave(0, &c);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
+START_TEST(a_shared_socket_that_dies_leaves_strays)
+{
+	struct transfer a, b, c;
+	int fd;
+
+	open_streams(1, 1, 60000, STREAMS);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	ck_assert(enter(0, &b) && join_on(0, &b, fd));
+	hang_up(0, fd);
+	ck_assert_uint_eq(OPEN, 0);
+	ck_assert(enter(1, &c) && dial(1, &c) >= 0);
+	ck_assert_int_eq(knock(0, &a), -1); /* libcurl tries again: there is no ticket */
+	leave(0, &a);
+	leave(0, &b);
+	hang_up(1, c.fd);
+	leave(1, &c);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	hang_up(0, fd); /* it was alone: its ticket is its own */
+	ck_assert(!enter(1, &c));
+	fd = dial_shared(0, &a);
+	leave(1, &c);
+	leave(0, &a);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
+/* libcurl gives up a connection for one of its streams: the request goes out on another one. */
+START_TEST(a_refused_stream_moves)
+{
+	struct transfer a, b;
+	int fd, other;
+
+	open_streams(2, 2, 60000, STREAMS);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	ck_assert(enter(0, &b) && join_on(0, &b, fd));
+	other = dial_shared(0, &b);
+	ck_assert_uint_eq(OPEN, 2);
+	ck_assert_ptr_null(pool_companion(&a.user, NULL));
+	leave(0, &a);
+	leave(0, &b);
+	hang_up(0, fd);
+	hang_up(0, other);
+	close_pools();
+}
+END_TEST
+
+START_TEST(a_shared_socket_is_left_to_others_in_the_end)
+{
+	struct transfer other, own[40];
+	unsigned n = 1;
+	int fd;
+
+	open_streams(1, 1, 60000, STREAMS);
+	ck_assert(enter(0, &own[0]));
+	fd = dial_shared(0, &own[0]);
+	ck_assert(!enter(1, &other));
+	for (; n < ARRAY_SIZE(own) && enter(0, &own[n]); n++) {
+		ck_assert(join_on(0, &own[n], fd));
+		leave(0, &own[n - 1]);
+		pool_poll(as(0));
+	}
+	ck_assert_uint_eq(n, 9); /* so many joined past the one who waits */
+	ck_assert(!is_shut(fd));
+	leave(0, &own[n - 1]);
+	pool_poll(as(0));
+	ck_assert(is_shut(fd));
+	pool_poll(as(1));
+	ck_assert_uint_eq(other.granted, 1);
+	leave(1, &other);
+	pool_poll(as(0));
+	ck_assert_uint_eq(own[n].granted, 1);
+	leave(0, &own[n]);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("pool", a_socket_counts_from_open_to_close, only_so_many_stay_idle_over_all_workers,
@@ -443,5 +719,10 @@ int main(void)
 		a_second_address_needs_a_second_ticket, a_connect_that_was_cancelled_is_closed,
 		an_idle_one_that_libcurl_does_not_want_makes_room,
 		our_own_waiters_overtake_others_only_so_often, idle_ones_expire_the_oldest_first,
-		a_lower_limit_takes_idle_ones_away, an_unknown_connection_is_not_sent_on);
+		a_lower_limit_takes_idle_ones_away, an_unknown_connection_is_not_sent_on,
+		a_burst_makes_one_connection, a_full_socket_takes_the_next_when_one_leaves,
+		companions_are_those_on_the_same_socket, a_dial_that_fails_passes_to_the_next,
+		without_http2_each_needs_a_ticket, libcurl_sees_less_room_than_we,
+		a_shared_socket_that_dies_leaves_strays, a_refused_stream_moves,
+		a_shared_socket_is_left_to_others_in_the_end);
 }

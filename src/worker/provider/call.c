@@ -20,6 +20,8 @@
 
 /* After [DONE] the transfer should be over, too; it is cut when it is not by then. */
 #define AFTER_DONE_MS 1000
+/* So often an attempt enters the pool again since the connection that it was to join is gone. */
+#define STRANDINGS_MAX 3
 
 static const char *const state_name[] = {
 #define X(state, name, next) [CALL_##state] = name,
@@ -164,6 +166,7 @@ static void start_over(struct provider_call *call, bool elsewhere)
 	call->answer = (struct answer){ 0 };
 	call->kept = call->missed = call->paused = call->resuming = call->key_parked = false;
 	call->uploaded = call->done_ms = 0;
+	call->strandings = 0;
 	call->usage.first_token_us = 0;
 	call->detail[0] = 0;
 	call_to(call, CALL_BACKOFF);
@@ -370,8 +373,13 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 		transfer_stop(call);
 		call_to(call, CALL_APPOINTED);
 		appoint(call);
+	} else if (call->stranded && code != CURLE_OK && call->strandings < STRANDINGS_MAX) {
+		call->strandings++;
+		transfer_stop(call);
+		call_to(call, CALL_APPOINTED);
+		call_send(call);
 	} else {
-		end_transfer(call, transfer_ending(code),
+		end_transfer(call, call->fell_behind ? END_FELL_BEHIND : transfer_ending(code),
 			*call->detail || code == CURLE_OK ? call->detail
 							      : curl_easy_strerror(code));
 	}
@@ -447,14 +455,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void go_on(struct provider_call *call)
 {
-	CURLcode code;
-
 	call->resuming = false;
 	call->paused = false;
 	call_progress(call);
-	code = curl_loop_resume(&call->provider->loop, call->easy);
-	if (code != CURLE_OK)
-		call_transfer_done(call, code);
+	transfer_resume(call);
 }
 
 /* Deferred: libcurl is not inside, nor is the asker being called. */

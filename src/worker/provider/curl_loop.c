@@ -135,7 +135,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	curl_loop_add(loop, loop->sweeper);
 }
 
-void curl_loop_open(struct curl_loop *loop, struct event_base *base, curl_loop_done_fn done)
+void curl_loop_open(struct curl_loop *loop, struct event_base *base, unsigned most_streams,
+	curl_loop_done_fn done)
 {
 	BUG_ON(curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK);
 	*loop = (struct curl_loop){ .multi = curl_multi_init(), .base = base, .done = done };
@@ -147,7 +148,9 @@ void curl_loop_open(struct curl_loop *loop, struct event_base *base, curl_loop_d
 	curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, loop);
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, set_timer);
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop);
-	curl_multi_setopt(loop->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+	curl_multi_setopt(loop->multi, CURLMOPT_PIPELINING,
+		most_streams > 1 ? CURLPIPE_MULTIPLEX : CURLPIPE_NOTHING);
+	curl_multi_setopt(loop->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)most_streams);
 	curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, (long)INT32_MAX);
 }
 
@@ -206,4 +209,16 @@ CURLcode curl_loop_resume(struct curl_loop *loop, CURL *easy)
 	code = curl_easy_pause(easy, CURLPAUSE_CONT);
 	loop->inside--;
 	return code;
+}
+
+bool curl_loop_flush(struct curl_loop *loop, CURL *easy)
+{
+	bool done;
+
+	BUG_ON(loop->inside);
+	loop->inside++;
+	done = curl_easy_pause(easy, CURLPAUSE_RECV) == CURLE_OK &&
+		curl_easy_pause(easy, CURLPAUSE_CONT) == CURLE_OK;
+	loop->inside--;
+	return done;
 }

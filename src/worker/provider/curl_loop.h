@@ -34,8 +34,9 @@ struct curl_loop {
 	TAILQ_HEAD(, curl_socket) sockets;
 };
 
-/* After fork. It never closes a connection for there being too many. */
-void curl_loop_open(struct curl_loop *loop, struct event_base *base, curl_loop_done_fn done);
+/* After fork. It never closes a connection for there being too many. most_streams: as in pool_open(). */
+void curl_loop_open(struct curl_loop *loop, struct event_base *base, unsigned most_streams,
+	curl_loop_done_fn done);
 /* Closes the pooled connections; no transfer may be left. */
 void curl_loop_close(struct curl_loop *loop);
 
@@ -56,5 +57,10 @@ void curl_loop_remove(struct curl_loop *loop, CURL *easy);
  * CURLE_OK: that callback failed, the transfer has ended, without done().
  */
 MUST_CHECK CURLcode curl_loop_resume(struct curl_loop *loop, CURL *easy);
+/*
+ * Send what waits inside libcurl on this transfer's connection of HTTP/2; the transfer is not paused.
+ * False: it has none any more.
+ */
+MUST_CHECK bool curl_loop_flush(struct curl_loop *loop, CURL *easy);
 
 #endif

@@ -1,79 +1,102 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pool.c - see pool.h. A socket's record lives from the wait for its ticket to the close of its
- * descriptor:
+ * pool.c - the sockets of a pool and their users: see pool.h. A socket's record lives from the wait
+ * for its ticket to the close of its descriptor:
  *
- *	WAITING	 a ticket is asked for, for a user
+ *	ASKED	 a ticket is asked for (pool_line.c)
  *	SPARE	 has a ticket, no descriptor
- *	BUSY	 open, of a user
+ *	DIALED	 open, does not stand yet; of the user who makes the connection
+ *	BUSY	 open, of one user; of several if it is shared (HTTP/2)
  *	IDLE	 open, of nobody; has a ticket of the idle ones, too, unless a user is IN who is about
  *		 to take it
  *	SHUT	 shut down: the provider has seen the end, the tickets are given back, and only libcurl
  *		 does not know yet. It finds out, and closes, when a later transfer looks for a socket.
  *
- * Rule: users that are IN are no more than IDLE and SPARE records. What would break it does not
- * happen (can_spare), and a record that loses its descriptor becomes SPARE; balance() then gives
- * back what is more than needed. So a ticket passes from a dead socket to the one that replaces it.
+ * Rule: users that are IN are no more than there are places: one for each SPARE record, what IDLE
+ * ones take, and room in BUSY ones. What would break it does not happen (pool_has_free), and a record
+ * that loses its descriptor becomes SPARE; pool_balance() then gives back what is more than needed.
+ * So a ticket passes from a dead socket to the one that replaces it. Only a shared socket that dies
+ * leaves more users than places: they are STRAY, and nothing is promised to them.
  */
 #include "base/base.h"
-#include "worker/provider/pool.h"
+#include "worker/provider/pool_inside.h"
 
 #include "base/bug.h"
 #include "base/clock.h"
-#include "base/log.h"
-#include "shm/gate.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 
-#include <arpa/inet.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 
-/*
- * Waiters of our own take over a socket that comes free even where others came first, since it is
- * warm; but only so often in a row, then the line decides.
- */
-#define OVERTAKE_MAX 8
-
-enum socket_state { SOCKET_WAITING, SOCKET_SPARE, SOCKET_BUSY, SOCKET_IDLE, SOCKET_SHUT };
-
-struct pool_socket {
-	enum socket_state state;
-	int fd;
-	struct pool_user *user; /* WAITING, BUSY */
-	struct gate_ticket ticket, idle_ticket;
-	uint64_t idle_since_ms;
-	unsigned overtakes;
-	bool ready; /* a request went out on it */
-	char local_ip[INET6_ADDRSTRLEN]; /* known once it has been idle */
-	int local_port;
-	TAILQ_ENTRY(pool_socket) entry; /* in its user's, in spare, or in idle */
-};
-
-struct pool {
-	struct shm *shm;
-	unsigned provider;
-	uint64_t expiry_ms;
-	pool_granted_fn granted;
-	struct gate_line *line, *idle_line;
-	struct event timer; /* the oldest idle socket expires */
-	unsigned in;	    /* users that are IN */
-	unsigned nspare, nidle, nshut;
-	unsigned nuncounted;		 /* idle without a ticket of the idle ones */
-	struct pool_sockets spare, idle; /* idle: the oldest first */
-	TAILQ_HEAD(, pool_user) waiting; /* the first came first */
-	struct pool_socket **by_fd;
-	size_t nfds;
-};
-
-static bool can_spare(const struct pool *pool)
+bool pool_has_free(const struct pool *pool, unsigned places)
 {
-	return pool->nidle + pool->nspare > pool->in;
+	return pool->room + pool->idle_room + pool->nspare >= pool->in + places;
+}
+
+/* Is that idle one more than what was promised? */
+static bool can_spare(const struct pool *pool, const struct pool_socket *idle)
+{
+	return pool_has_free(pool, idle->offer);
+}
+
+/* ---- users ------------------------------------------------------------------------- */
+
+static void count_user(struct pool *pool, const struct pool_user *user, unsigned by)
+{
+	bool in = user->state == POOL_USER_IN;
+
+	if (in)
+		pool->in += by;
+	if (in && user->dial)
+		pool->in_dial += by;
+	if ((in || user->state == POOL_USER_DIALING) && user->dial)
+		pool->ndialers += by;
+}
+
+void pool_user_to(struct pool *pool, struct pool_user *user, enum pool_user_state state)
+{
+	count_user(pool, user, -1u);
+	user->state = state;
+	count_user(pool, user, 1);
+}
+
+bool pool_must_dial(const struct pool_user *user)
+{
+	return user->dial;
+}
+
+struct pool_user *pool_companion(const struct pool_user *user, const struct pool_user *after)
+{
+	struct pool_user *next;
+
+	if (user->state != POOL_USER_SEATED)
+		return NULL;
+	next = after ? TAILQ_NEXT(after, entry) : TAILQ_FIRST(&user->socket->users);
+	return next == user ? TAILQ_NEXT(next, entry) : next;
 }
 
 /* ---- records --------------------------------------------------------------------- */
+
+/* After each change of what that depends on. */
+static void refresh_offer(struct pool *pool, struct pool_socket *s)
+{
+	unsigned *room = s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room, offer = 0;
+
+	if (s->state == SOCKET_IDLE)
+		offer = s->shared ? s->most : 1;
+	else if (s->state == SOCKET_BUSY && s->shared && s->nusers < s->most)
+		offer = s->most - s->nusers;
+	*room += offer - s->offer;
+	s->offer = offer;
+}
+
+/* Before its state changes. */
+static void take_offer_back(struct pool *pool, struct pool_socket *s)
+{
+	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) -= s->offer;
+	s->offer = 0;
+}
 
 static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
 {
@@ -89,13 +112,13 @@ static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
 	pool->by_fd[fd] = s;
 }
 
-static void become_spare(struct pool *pool, struct pool_socket *s)
+void pool_become_spare(struct pool *pool, struct pool_socket *s)
 {
 	s->state = SOCKET_SPARE;
 	s->fd = -1;
-	s->user = NULL;
-	s->ready = false;
-	s->local_port = 0; /* the next socket has another one */
+	s->dialer = NULL;
+	s->shared = false;
+	s->local_port = 0;
 	TAILQ_INSERT_TAIL(&pool->spare, s, entry);
 	pool->nspare++;
 }
@@ -103,6 +126,7 @@ static void become_spare(struct pool *pool, struct pool_socket *s)
 /* It is no longer idle; what it is now is the caller's to say. */
 static void leave_idle(struct pool *pool, struct pool_socket *s)
 {
+	take_offer_back(pool, s);
 	TAILQ_REMOVE(&pool->idle, s, entry);
 	pool->nidle--;
 	pstat_add(pool->provider, PSTAT_SOCKETS_IDLE, -1);
@@ -112,9 +136,11 @@ static void leave_idle(struct pool *pool, struct pool_socket *s)
 		pool->nuncounted--;
 }
 
-static void count_open(struct pool *pool, int by)
+static void count_gone(struct pool *pool, const struct pool_socket *s)
 {
-	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, by);
+	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
+	if (s->shared)
+		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, -1);
 }
 
 /* The provider sees the end at once; libcurl closes the descriptor later. The ticket stays held. */
@@ -122,9 +148,8 @@ static void shut(struct pool *pool, struct pool_socket *s)
 {
 	(void)shutdown(s->fd, SHUT_RDWR); /* it may be dead already */
 	s->state = SOCKET_SHUT;
-	s->user = NULL;
 	pool->nshut++;
-	count_open(pool, -1);
+	count_gone(pool, s);
 }
 
 /* Give up a socket that can be spared. */
@@ -133,6 +158,7 @@ static void give_up(struct pool *pool, struct pool_socket *idle)
 	leave_idle(pool, idle);
 	shut(pool, idle);
 	gate_leave(pool->line, &idle->ticket);
+	pool->overtakes = 0;
 }
 
 /* When the oldest that can be spared expires. */
@@ -142,7 +168,7 @@ static void arm(struct pool *pool)
 	uint64_t now = clock_ms(), due, wait;
 	struct timeval in;
 
-	if (!oldest || !can_spare(pool)) {
+	if (!oldest || !can_spare(pool, oldest)) {
 		event_del(&pool->timer);
 		return;
 	}
@@ -152,9 +178,22 @@ static void arm(struct pool *pool)
 	event_add(&pool->timer, &in);
 }
 
+static void on_expiry(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *pool = arg;
+	uint64_t now = clock_ms();
+	struct pool_socket *s;
+
+	while ((s = TAILQ_FIRST(&pool->idle)) && can_spare(pool, s) &&
+		s->idle_since_ms + pool->expiry_ms <= now)
+		give_up(pool, s);
+	arm(pool);
+}
+
+/* Those who are to make a connection of HTTP/2 keep their tickets. */
 static void trim_spare(struct pool *pool)
 {
-	while (pool->nspare && can_spare(pool)) {
+	while (pool->nspare > pool->in_dial && pool_has_free(pool, 1)) {
 		struct pool_socket *s = TAILQ_FIRST(&pool->spare);
 
 		TAILQ_REMOVE(&pool->spare, s, entry);
@@ -169,159 +208,27 @@ static void trim_idle(struct pool *pool)
 {
 	struct pool_socket *s = TAILQ_LAST(&pool->idle, pool_sockets), *before;
 
-	for (; s && pool->nuncounted > pool->in; s = before) {
+	for (; s && pool->nuncounted > pool->in - pool->in_dial; s = before) {
 		before = TAILQ_PREV(s, pool_sockets, entry);
 		if (s->idle_ticket.state == TICKET_HELD)
 			continue;
 		if (gate_try(pool->idle_line, &s->idle_ticket))
 			pool->nuncounted--;
-		else
+		else if (can_spare(pool, s))
 			give_up(pool, s);
 	}
 }
 
-/* After each change: give back what nobody needs. */
-static void balance(struct pool *pool)
+void pool_balance(struct pool *pool)
 {
+	pool_line_serve(pool);
 	trim_spare(pool);
 	trim_idle(pool);
+	pool_line_settle(pool);
 	arm(pool);
 }
 
-static void seat(struct pool *pool, struct pool_user *user, struct pool_socket *s)
-{
-	s->state = SOCKET_BUSY;
-	s->user = user;
-	TAILQ_INSERT_TAIL(&user->sockets, s, entry);
-	if (user->state == POOL_USER_IN)
-		pool->in--;
-	user->state = POOL_USER_SEATED;
-}
-
-static void let_in(struct pool *pool, struct pool_user *user)
-{
-	user->state = POOL_USER_IN;
-	pool->in++;
-}
-
-/* Its user may have another one, so libcurl decides; else pool_leave() comes. */
-static void lose_socket(struct pool *pool, struct pool_socket *s)
-{
-	TAILQ_REMOVE(&s->user->sockets, s, entry);
-	if (TAILQ_EMPTY(&s->user->sockets))
-		let_in(pool, s->user);
-	s->user = NULL;
-}
-
-/*
- * It is closed. libcurl closes a socket whose connection never stood without asking us (a race of
- * addresses that was lost, a cancelled or late connect), so we also come here when we notice.
- */
-static void closed(struct pool *pool, struct pool_socket *s)
-{
-	if (pool->by_fd[s->fd] == s)
-		pool->by_fd[s->fd] = NULL;
-	lose_socket(pool, s);
-	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
-	become_spare(pool, s);
-}
-
-/* ---- who waits --------------------------------------------------------------------- */
-
-/* A waiter's turn has come; its ticket is dealt with. */
-static void end_wait(struct pool *pool, struct pool_user *user)
-{
-	TAILQ_REMOVE(&pool->waiting, user, entry);
-	user->waiting = NULL;
-	pstat_observe(pool->provider, PSTAT_POOL_WAIT, clock_us() - user->since_us);
-	let_in(pool, user);
-	pool->granted(user);
-}
-
-/* gate_granted_fn */
-static void on_granted(struct gate_ticket *ticket, void *arg)
-{
-	struct pool_socket *s = container_of(ticket, struct pool_socket, ticket);
-	struct pool_user *user = s->user;
-
-	become_spare(arg, s);
-	end_wait(arg, user);
-}
-
-/* gate_granted_fn: nobody waits in the line of idle ones. */
-static void no_wait(struct gate_ticket *ticket, void *arg)
-{
-	BUG_ON("no socket waits for being idle");
-}
-
-bool pool_enter(struct pool *pool, struct pool_user *user)
-{
-	struct pool_socket *s;
-	struct gate_reading idle;
-
-	BUG_ON(user->state != POOL_USER_OUT);
-	TAILQ_INIT(&user->sockets);
-	/* Never past somebody who waits: he is given what is idle in pool_poll(). */
-	if (can_spare(pool) && gate_next(pool->line) == GATE_NEXT_NOBODY) {
-		let_in(pool, user);
-		return true;
-	}
-	s = xcalloc(1, sizeof(*s));
-	s->fd = -1;
-	s->user = user;
-	if (gate_arrive(pool->line, &s->ticket)) {
-		become_spare(pool, s);
-		let_in(pool, user);
-		return true;
-	}
-	user->waiting = s;
-	user->state = POOL_USER_WAITING;
-	user->since_us = clock_us();
-	TAILQ_INSERT_TAIL(&pool->waiting, user, entry);
-	pstat_add(pool->provider, PSTAT_POOL_WAITS, 1);
-	/*
-	 * Whoever holds idle ones gives one up. A socket that becomes idle after this reading
-	 * is counted first, and then finds us in line.
-	 */
-	atomic_thread_fence(memory_order_seq_cst);
-	gate_read(pool->shm, SHM_GATE_IDLE(pool->provider), &idle);
-	if (idle.used)
-		shm_wake_all(pool->shm);
-	return false;
-}
-
-/* ---- what is idle ------------------------------------------------------------------ */
-
-static void on_expiry(evutil_socket_t fd, short what, void *arg)
-{
-	struct pool *pool = arg;
-	uint64_t now = clock_ms();
-	struct pool_socket *s;
-
-	while ((s = TAILQ_FIRST(&pool->idle)) && can_spare(pool) &&
-		s->idle_since_ms + pool->expiry_ms <= now)
-		give_up(pool, s);
-	arm(pool);
-}
-
-/* The first of our own waiters has this socket instead of the ticket it waits for. */
-static bool hand_over(struct pool *pool, struct pool_socket *s)
-{
-	struct pool_user *first = TAILQ_FIRST(&pool->waiting);
-	struct pool_socket *instead;
-
-	if (!first)
-		return false;
-	if (gate_next(pool->line) != GATE_NEXT_OTHERS)
-		s->overtakes = 0;
-	else if (s->overtakes++ >= OVERTAKE_MAX)
-		return false;
-	instead = first->waiting;
-	gate_leave(pool->line, &instead->ticket);
-	free(instead);
-	end_wait(pool, first);
-	return true;
-}
+/* ---- who has which socket ------------------------------------------------------------ */
 
 static void note_address(struct pool_socket *s)
 {
@@ -341,51 +248,132 @@ static void note_address(struct pool_socket *s)
 	}
 }
 
-/* Its user has left. */
-static void become_idle(struct pool *pool, struct pool_socket *s)
+static bool has_address(struct pool_socket *s, const char *local_ip, int local_port)
 {
 	note_address(s);
+	return s->local_port == local_port && !strcmp(s->local_ip, local_ip);
+}
+
+/* If libcurl sends that request once more, it makes a connection for it (transfer.c). */
+static void seat(struct pool *pool, struct pool_user *user, struct pool_socket *s)
+{
+	if (s->state != SOCKET_BUSY) {
+		s->state = SOCKET_BUSY;
+		s->dialer = NULL;
+		TAILQ_INSERT_TAIL(&pool->busy, s, entry);
+	}
+	TAILQ_INSERT_TAIL(&s->users, user, entry);
+	s->nusers++;
+	user->socket = s;
+	pool_user_to(pool, user, POOL_USER_SEATED);
+	user->dial = pool->most > 1;
+	refresh_offer(pool, s);
+}
+
+/* What the user is now is the caller's to say; the socket may be left without any. */
+static void unseat(struct pool *pool, struct pool_user *user)
+{
+	struct pool_socket *s = user->socket;
+
+	TAILQ_REMOVE(&s->users, user, entry);
+	s->nusers--;
+	user->socket = NULL;
+	refresh_offer(pool, s);
+}
+
+static void leave_busy(struct pool *pool, struct pool_socket *s)
+{
+	take_offer_back(pool, s);
+	TAILQ_REMOVE(&pool->busy, s, entry);
+}
+
+/* Its last user has left. */
+static void become_idle(struct pool *pool, struct pool_socket *s)
+{
+	leave_busy(pool, s);
 	s->state = SOCKET_IDLE;
-	s->user = NULL;
 	s->idle_since_ms = clock_ms();
 	TAILQ_INSERT_TAIL(&pool->idle, s, entry);
 	pool->nidle++;
 	pool->nuncounted++;
 	pstat_add(pool->provider, PSTAT_SOCKETS_IDLE, 1);
-	hand_over(pool, s);
+	refresh_offer(pool, s);
+	pool_line_hand_over(pool, s, s->shared ? &pool->overtakes : &s->overtakes);
+}
+
+static void leave_socket(struct pool *pool, struct pool_user *user)
+{
+	struct pool_socket *s = user->socket;
+
+	unseat(pool, user);
+	if (!s->nusers)
+		become_idle(pool, s);
+}
+
+/* A sole user may have another socket, libcurl decides; else pool_leave() comes. */
+static void lose_users(struct pool *pool, struct pool_socket *s)
+{
+	struct pool_user *user;
+	bool sole = s->nusers == 1;
+
+	while ((user = TAILQ_FIRST(&s->users))) {
+		unseat(pool, user);
+		pool_user_to(pool, user, sole ? POOL_USER_IN : POOL_USER_STRAY);
+	}
+}
+
+/*
+ * It is closed. libcurl closes a socket whose connection never stood without asking us (a race of
+ * addresses that was lost, a cancelled or late connect), so we also come here when we notice.
+ */
+static void closed(struct pool *pool, struct pool_socket *s)
+{
+	struct pool_user *dialer = s->dialer;
+
+	if (pool->by_fd[s->fd] == s)
+		pool->by_fd[s->fd] = NULL;
+	count_gone(pool, s);
+	if (s->state == SOCKET_DIALED) {
+		TAILQ_REMOVE(&dialer->dialed, s, entry);
+		if (TAILQ_EMPTY(&dialer->dialed))
+			pool_user_to(pool, dialer, POOL_USER_IN);
+	} else if (s->state == SOCKET_BUSY) {
+		lose_users(pool, s);
+		leave_busy(pool, s);
+	} else {
+		leave_idle(pool, s);
+	}
+	pool_become_spare(pool, s);
 }
 
 void pool_leave(struct pool *pool, struct pool_user *user)
 {
-	enum pool_user_state state = user->state;
 	struct pool_socket *s;
 
-	user->state = POOL_USER_OUT;
-	switch (state) {
+	switch (user->state) {
 	case POOL_USER_OUT:
 		return;
 	case POOL_USER_WAITING:
-		TAILQ_REMOVE(&pool->waiting, user, entry);
-		gate_leave(pool->line, &user->waiting->ticket);
-		free(user->waiting);
-		user->waiting = NULL;
+		pool_line_leave(pool, user);
 		break;
-	case POOL_USER_IN:
-		pool->in--;
+	case POOL_USER_DIALING:
+		while ((s = TAILQ_FIRST(&user->dialed)))
+			closed(pool, s);
 		break;
 	case POOL_USER_SEATED:
-		while ((s = TAILQ_FIRST(&user->sockets)) && !s->ready)
-			closed(pool, s);
-		if (s) {
-			TAILQ_REMOVE(&user->sockets, s, entry);
+		s = user->socket;
+		unseat(pool, user);
+		pool_user_to(pool, user, POOL_USER_OUT);
+		if (!s->nusers)
 			become_idle(pool, s);
-		} else {
-			pool->in--; /* closed() let it in once more */
-		}
-		user->state = POOL_USER_OUT;
+		break;
+	case POOL_USER_IN:
+	case POOL_USER_STRAY:
 		break;
 	}
-	balance(pool);
+	pool_user_to(pool, user, POOL_USER_OUT);
+	user->dial = false;
+	pool_balance(pool);
 }
 
 bool pool_has_shut(const struct pool *pool)
@@ -396,17 +384,18 @@ bool pool_has_shut(const struct pool *pool)
 void pool_poll(struct pool *pool)
 {
 	struct gate_reading all;
+	struct pool_socket *oldest;
 
-	while (pool->nidle && can_spare(pool)) {
-		struct pool_socket *oldest = TAILQ_FIRST(&pool->idle);
-
+	while ((oldest = TAILQ_FIRST(&pool->idle)) && can_spare(pool, oldest)) {
 		gate_read(pool->shm, SHM_GATE_POOL(pool->provider), &all);
 		if (gate_next(pool->line) == GATE_NEXT_NOBODY && all.used <= all.limit)
 			break;
-		if (!hand_over(pool, oldest))
+		if (!pool_line_hand_over(pool, oldest,
+			    oldest->shared ? &pool->overtakes : &oldest->overtakes))
 			give_up(pool, oldest);
 	}
 	gate_poll(pool->line);
+	pool_line_serve(pool);
 }
 
 /* ---- what libcurl does ------------------------------------------------------------- */
@@ -416,7 +405,7 @@ static struct pool_socket *ticket_for(struct pool *pool, const struct pool_user 
 {
 	struct pool_socket *s = TAILQ_FIRST(&pool->spare), *idle = TAILQ_FIRST(&pool->idle);
 
-	if (user->state == POOL_USER_IN && s) {
+	if (user->state == POOL_USER_IN && (user->dial ? s != NULL : pool->nspare > pool->in_dial)) {
 		TAILQ_REMOVE(&pool->spare, s, entry);
 		pool->nspare--;
 		return s;
@@ -435,27 +424,58 @@ static struct pool_socket *ticket_for(struct pool *pool, const struct pool_user 
 	return s;
 }
 
+/* The user was to join a socket, but libcurl sees no room in any. */
+static void learn_room(struct pool *pool)
+{
+	struct pool_socket *s;
+
+	TAILQ_FOREACH(s, &pool->busy, entry) {
+		s->most = s->nusers;
+		refresh_offer(pool, s);
+	}
+}
+
+static void dialed(struct pool *pool, struct pool_user *user, struct pool_socket *s, int fd)
+{
+	s->state = SOCKET_DIALED;
+	s->fd = fd;
+	s->dialer = user;
+	s->most = pool->most;
+	s->overtakes = 0;
+	TAILQ_INIT(&s->users);
+	if ((size_t)fd < pool->nfds && pool->by_fd[fd])
+		closed(pool, pool->by_fd[fd]);
+	remember_fd(pool, fd, s);
+	TAILQ_INSERT_TAIL(&user->dialed, s, entry);
+	pool_user_to(pool, user, POOL_USER_STRAY);
+	user->dial = pool->most > 1;
+	pool_user_to(pool, user, POOL_USER_DIALING);
+	pstat_add(pool->provider, PSTAT_SOCKETS_OPENED, 1);
+	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, 1);
+}
+
 int pool_socket_open(struct pool *pool, struct pool_user *user, int family, int type, int protocol)
 {
 	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
 	struct pool_socket *s;
 
-	BUG_ON(user->state != POOL_USER_IN && user->state != POOL_USER_SEATED);
+	BUG_ON(user->state == POOL_USER_OUT || user->state == POOL_USER_WAITING);
 	if (fd < 0)
 		return -1;
-	s = ticket_for(pool, user);
-	if (!s) {
-		close(fd);
-		return -1;
+	if (user->state == POOL_USER_SEATED) {
+		leave_socket(pool, user); /* it was shared, and no good any more */
+		pool_user_to(pool, user, POOL_USER_STRAY);
+	} else if (user->state == POOL_USER_IN && !user->dial && pool->most > 1) {
+		learn_room(pool);
 	}
-	s->fd = fd;
-	if ((size_t)fd < pool->nfds && pool->by_fd[fd])
-		closed(pool, pool->by_fd[fd]);
-	remember_fd(pool, fd, s);
-	seat(pool, user, s);
-	pstat_add(pool->provider, PSTAT_SOCKETS_OPENED, 1);
-	count_open(pool, 1);
-	balance(pool);
+	s = ticket_for(pool, user);
+	if (s) {
+		dialed(pool, user, s, fd);
+	} else {
+		close(fd);
+		fd = -1;
+	}
+	pool_balance(pool);
 	return fd;
 }
 
@@ -465,110 +485,119 @@ int pool_socket_close(struct pool *pool, int fd)
 	int result;
 
 	BUG_ON(!s || s->fd != fd);
-	pool->by_fd[fd] = NULL;
 	result = close(fd); /* before its ticket goes on */
 	if (s->state == SOCKET_SHUT) {
+		pool->by_fd[fd] = NULL;
 		pool->nshut--;
 		free(s);
 		return result;
 	}
-	if (s->state == SOCKET_IDLE) {
-		leave_idle(pool, s);
-		count_open(pool, -1);
-		become_spare(pool, s);
-	} else {
-		closed(pool, s);
-	}
-	balance(pool);
+	closed(pool, s);
+	pool_balance(pool);
 	return result;
 }
 
-static bool has_address(const struct pool_socket *s, const char *local_ip, int local_port)
-{
-	return s->local_port == local_port && !strcmp(s->local_ip, local_ip);
-}
-
-/*
- * libcurl may reuse the socket of a transfer that has ended before it tells us of that end; to us
- * it is still BUSY.
- */
-static struct pool_socket *busy_with_address(struct pool *pool, const char *local_ip, int local_port)
-{
-	for (size_t i = 0; i < pool->nfds; i++) {
-		struct pool_socket *s = pool->by_fd[i];
-
-		if (!s || s->state != SOCKET_BUSY)
-			continue;
-		note_address(s);
-		if (has_address(s, local_ip, local_port))
-			return s;
-	}
-	return NULL;
-}
-
 /* The race of addresses is decided. */
-static bool keep_winner(
+static struct pool_socket *winner(
 	struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
 {
-	struct pool_socket *s = TAILQ_FIRST(&user->sockets), *next, *winner = NULL;
+	struct pool_socket *s = TAILQ_FIRST(&user->dialed), *other;
 
-	if (!TAILQ_NEXT(s, entry)) {
-		s->ready = true;
-		return true;
-	}
-	TAILQ_FOREACH(s, &user->sockets, entry) {
-		note_address(s);
-		if (has_address(s, local_ip, local_port))
-			winner = s;
-	}
-	if (!winner)
-		return false;
-	winner->ready = true;
-	TAILQ_FOREACH_SAFE(s, &user->sockets, entry, next)
-		if (s != winner)
-			closed(pool, s);
-	balance(pool);
-	return true;
+	if (TAILQ_NEXT(s, entry))
+		TAILQ_FOREACH(s, &user->dialed, entry)
+			if (has_address(s, local_ip, local_port))
+				break;
+	if (!s)
+		return NULL;
+	TAILQ_REMOVE(&user->dialed, s, entry);
+	while ((other = TAILQ_FIRST(&user->dialed)))
+		closed(pool, other);
+	return s;
 }
 
-bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
+static struct pool_socket *with_address(
+	struct pool_sockets *list, const char *local_ip, int local_port)
 {
 	struct pool_socket *s;
 
-	if (user->state == POOL_USER_SEATED)
-		return keep_winner(pool, user, local_ip, local_port);
-	TAILQ_FOREACH(s, &pool->idle, entry)
+	TAILQ_FOREACH(s, list, entry)
 		if (has_address(s, local_ip, local_port))
 			break;
+	return s;
+}
+
+/* An open socket that this user may have; its state is ready for seat(). */
+static struct pool_socket *open_one(struct pool *pool, const char *local_ip, int local_port)
+{
+	struct pool_socket *s = with_address(&pool->idle, local_ip, local_port);
+
 	if (s) {
 		leave_idle(pool, s);
-	} else {
-		s = busy_with_address(pool, local_ip, local_port);
+		return s;
+	}
+	s = with_address(&pool->busy, local_ip, local_port);
+	/*
+	 * libcurl may reuse the socket of a transfer that has ended before it tells us of that end. Where
+	 * there may be HTTP/2 we cannot tell that from its other mistake: it takes a connection
+	 * that does not stand yet for a shared one.
+	 */
+	if (s && pool->most == 1)
+		lose_users(pool, s);
+	return s && (s->shared || pool->most == 1) ? s : NULL;
+}
+
+bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port,
+	bool shared)
+{
+	struct pool_socket *s;
+
+	if (user->state == POOL_USER_DIALING) {
+		s = winner(pool, user, local_ip, local_port);
 		if (!s)
 			return false;
-		lose_socket(pool, s);
+		s->shared = shared;
+		pool->serial = !shared;
+		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, shared);
+	} else {
+		if (user->state == POOL_USER_SEATED) {
+			leave_socket(pool, user);
+			pool_user_to(pool, user, POOL_USER_STRAY);
+		}
+		s = open_one(pool, local_ip, local_port);
+		if (!s)
+			return false;
+		pstat_add(pool->provider, PSTAT_SOCKETS_REUSED, 1);
 	}
 	seat(pool, user, s);
-	pstat_add(pool->provider, PSTAT_SOCKETS_REUSED, 1);
-	balance(pool);
+	pool_balance(pool);
 	return true;
 }
 
 /* ---- open and close ---------------------------------------------------------------- */
 
+/* gate_granted_fn: nobody waits in the line of idle ones. */
+static void no_wait(struct gate_ticket *ticket, void *arg)
+{
+	BUG_ON("no socket waits for being idle");
+}
+
 struct pool *pool_open(struct event_base *base, struct shm *shm, unsigned provider,
-	uint64_t keepalive_expiry_ms, pool_granted_fn granted)
+	uint64_t keepalive_expiry_ms, unsigned most_streams, pool_granted_fn granted)
 {
 	struct pool *pool = xcalloc(1, sizeof(*pool));
 
 	pool->shm = shm;
 	pool->provider = provider;
 	pool->expiry_ms = keepalive_expiry_ms;
+	pool->most = most_streams;
+	pool->serial = most_streams == 1;
 	pool->granted = granted;
-	pool->line = gate_line_open(shm, SHM_GATE_POOL(provider), on_granted, pool);
+	pool->line = gate_line_open(shm, SHM_GATE_POOL(provider), pool_line_granted, pool);
 	pool->idle_line = gate_line_open(shm, SHM_GATE_IDLE(provider), no_wait, pool);
 	evtimer_assign(&pool->timer, base, on_expiry, pool);
+	TAILQ_INIT(&pool->asked);
 	TAILQ_INIT(&pool->spare);
+	TAILQ_INIT(&pool->busy);
 	TAILQ_INIT(&pool->idle);
 	TAILQ_INIT(&pool->waiting);
 	return pool;
@@ -580,6 +609,7 @@ void pool_close(struct pool *pool)
 	BUG_ON(pool->in);
 	BUG_ON(pool->nidle);
 	BUG_ON(pool->nspare);
+	BUG_ON(!TAILQ_EMPTY(&pool->busy));
 	event_del(&pool->timer);
 	gate_line_close(pool->line);
 	gate_line_close(pool->idle_line);

@@ -9,6 +9,8 @@
 #include "shm/stats.h"
 #include "worker/provider/transfer.h"
 
+#include <strings.h>
+
 static const char *const limit_leaf[] = {
 #define X(symbol, leaf) [LIMIT_##symbol] = leaf,
 	PROVIDER_LIMITS(X)
@@ -28,6 +30,12 @@ static void open_keys(struct provider *p)
 	p->last_key = arc4random_uniform(p->nkeys);
 }
 
+/* Where ALPN can agree on it: over TLS. */
+static bool may_speak_http2(const struct conf_provider *conf)
+{
+	return conf->http2 == CONF_HTTP2_AUTO && !strncasecmp(conf->base_url, "https://", 8);
+}
+
 static void open_provider(struct providers *all, unsigned index)
 {
 	struct provider *p = &all->provider[index];
@@ -35,8 +43,10 @@ static void open_provider(struct providers *all, unsigned index)
 	*p = (struct provider){ .all = all, .conf = &all->conf->providers[index] };
 	p->index = p->conf->place;
 	p->line = gate_line_open(all->shm, SHM_GATE_PROVIDER(p->index), line_granted, p);
-	p->pool = pool_open(all->base, all->shm, p->index, p->conf->keepalive_expiry_ms, call_seated);
-	curl_loop_open(&p->loop, all->base, transfer_done);
+	p->most_streams = may_speak_http2(p->conf) ? TRANSFER_STREAMS_MAX : 1;
+	p->pool = pool_open(all->base, all->shm, p->index, p->conf->keepalive_expiry_ms,
+		p->most_streams, call_seated);
+	curl_loop_open(&p->loop, all->base, p->most_streams, transfer_done);
 	TAILQ_INIT(&p->waiting);
 	p->mean_answer_tokens = MEAN_ANSWER_TOKENS;
 	open_keys(p);

@@ -54,6 +54,7 @@ struct provider {
 	unsigned last_key;
 	char *limit[LIMIT_COUNT]; /* configuration paths */
 	uint64_t mean_answer_tokens;
+	unsigned most_streams; /* on a connection: 1 without HTTP/2 */
 	struct pool *pool;
 	struct curl_loop loop; /* of its own: so libcurl does not reuse another provider's socket */
 };
@@ -136,7 +137,16 @@ struct provider_call {
 	struct pool_user seat;
 	CURL *easy;
 
+	bool shared;	    /* its connection speaks HTTP/2 */
+	bool stranded;	    /* libcurl found no connection for it, and the pool has none to spare */
+	unsigned strandings; /* how often, in this attempt */
+	bool over;	    /* libcurl is done with the transfer; if so: */
+	CURLcode over_code;
+
 	struct answer answer;
+	struct buf ahead; /* of a shared one: what came while the asker had no room */
+	size_t ahead_at;  /* so much of that has been passed on */
+	bool fell_behind; /* there was too much of that */
 	bool strip_usage;
 	bool told_head; /* on_head() was called */
 	bool paused;

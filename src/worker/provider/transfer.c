@@ -12,10 +12,13 @@
 #include "shm/stats.h"
 #include "worker/provider/room.h"
 
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 
 #define RECEIVE_BUFFER_BYTES (64 << 10) /* so that a paused stream does not drain its provider */
 #define BLOCK_BYTES (16L << 10)
+/* Kept of a stream of HTTP/2 whose asker has no room; see keep_ahead(). */
+#define AHEAD_MAX_BYTES (4u << 20)
 
 /* An option that this libcurl has and takes. */
 #define SET(easy, option, value) BUG_ON(curl_easy_setopt(easy, option, value) != CURLE_OK)
@@ -46,6 +49,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	int fd = pool_socket_open(call->provider->pool, &call->seat, address->family,
 		address->socktype, address->protocol);
 
+	/* Without another socket of its own that it tries, it is lost. */
+	if (fd < 0 && call->seat.state != POOL_USER_DIALING)
+		call->stranded = true;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -66,20 +72,35 @@ static int tune_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
-/* ---- the transfer ------------------------------------------------------------- */
+/* ---- the head ------------------------------------------------------------------ */
+
+/* Was HTTP/2 agreed upon for the connection that the request is about to go out on? */
+static bool speaks_http2(CURL *easy)
+{
+	struct curl_tlssessioninfo *tls = NULL;
+	const unsigned char *protocol = NULL;
+	unsigned len = 0;
+
+	if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls->internals)
+		SSL_get0_alpn_selected(tls->internals, &protocol, &len);
+	return len == 2 && !memcmp(protocol, "h2", 2);
+}
 
 /* Called for each request that is about to go out, also when libcurl repeats one. */
 static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct provider_call *call = arg;
+	struct provider *provider = call->provider;
 
 	/* One that had died unnoticed is no failure; but libcurl would try them all, up to six. */
 	SET(call->easy, CURLOPT_FRESH_CONNECT, 1L);
 	if (call->cancelled)
 		return CURL_PREREQFUNC_ABORT;
-	if (!pool_seat(call->provider->pool, &call->seat, local_ip, local_port)) {
-		log_error("provider", "[%s] %s: '%s:%d': a connection that the pool does not know",
-			call->request_id, call->provider->conf->name, local_ip, local_port);
+	call->shared = provider->most_streams > 1 && speaks_http2(call->easy);
+	call->stranded = !pool_seat(provider->pool, &call->seat, local_ip, local_port, call->shared);
+	if (call->stranded) {
+		log_debug("provider", "[%s] %s: '%s:%d': no connection to send on",
+			call->request_id, provider->conf->name, local_ip, local_port);
 		return CURL_PREREQFUNC_ABORT;
 	}
 	return appoint_keep(call) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -97,6 +118,13 @@ static int on_progress(
 	return call->cancelled;
 }
 
+/* No more of it: a connection that nobody else uses goes with it, so that the provider hears of it. */
+static size_t refuse(struct provider_call *call)
+{
+	SET(call->easy, CURLOPT_FORBID_REUSE, 1L);
+	return CURL_WRITEFUNC_ERROR;
+}
+
 static size_t on_header(char *line, size_t one, size_t len, void *arg)
 {
 	struct provider_call *call = arg;
@@ -104,7 +132,7 @@ static size_t on_header(char *line, size_t one, size_t len, void *arg)
 	char *type = NULL;
 
 	if (call->cancelled)
-		return 0;
+		return refuse(call);
 	call_progress(call);
 	if (call->state != CALL_SENDING || len > 2 || (line[0] != '\r' && line[0] != '\n'))
 		return len; /* only the end of the head matters; trailers do not */
@@ -114,7 +142,39 @@ static size_t on_header(char *line, size_t one, size_t len, void *arg)
 	curl_easy_getinfo(call->easy, CURLINFO_CONTENT_TYPE, &type);
 	call_to(call, CALL_ANSWERING);
 	answer_begin(call, (int)status, type);
-	return call->cancelled ? 0 : len;
+	return call->cancelled ? refuse(call) : len;
+}
+
+/* ---- the body ------------------------------------------------------------------ */
+
+static enum answer_step pass(struct provider_call *call, const char *bytes, size_t len)
+{
+	enum answer_step step = answer_bytes(call, bytes, len);
+
+	if (step == ANSWER_TAKEN)
+		pstat_add(call->provider->index, PSTAT_BYTES_IN, (int64_t)len);
+	else if (step == ANSWER_PAUSE)
+		call->paused = true;
+	return step;
+}
+
+/*
+ * HTTP/2's flow control could hold this stream back alone, but libcurl grants each one a window of 32
+ * MiB and cannot take that back; what comes after a pause piles up inside of it, and is lost to it
+ * when the transfer is removed. So it is kept here, up to a bound, and nobody else's stream waits.
+ */
+static bool keep_ahead(struct provider_call *call, const char *bytes, size_t len)
+{
+	if (call->ahead.len - call->ahead_at + len > AHEAD_MAX_BYTES) {
+		call->fell_behind = true;
+		return false;
+	}
+	if (call->ahead_at > call->ahead.len / 2) {
+		buf_drop(&call->ahead, call->ahead_at);
+		call->ahead_at = 0;
+	}
+	buf_add(&call->ahead, bytes, len);
+	return true;
 }
 
 static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
@@ -122,21 +182,64 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
 	struct provider_call *call = arg;
 
 	if (call->cancelled)
-		return CURL_WRITEFUNC_ERROR;
+		return refuse(call);
 	call_progress(call);
-	switch (answer_bytes(call, bytes, len)) {
+	if (call->ahead.len)
+		return keep_ahead(call, bytes, len) ? len : refuse(call);
+	switch (pass(call, bytes, len)) {
 	case ANSWER_TAKEN:
-		pstat_add(call->provider->index, PSTAT_BYTES_IN, (int64_t)len);
 		return len;
 	case ANSWER_PAUSE:
-		call->paused = true;
 		pstat_add(call->provider->index, PSTAT_PAUSES, 1);
-		return CURL_WRITEFUNC_PAUSE;
+		if (!call->shared)
+			return CURL_WRITEFUNC_PAUSE;
+		return keep_ahead(call, bytes, len) ? len : refuse(call);
 	case ANSWER_STOP:
 		break;
 	}
-	return CURL_WRITEFUNC_ERROR;
+	return refuse(call);
 }
+
+/* What was kept goes on as far as there is room; then what libcurl said of the transfer's end. */
+static void pass_ahead(struct provider_call *call)
+{
+	while (call->ahead_at < call->ahead.len) {
+		size_t left = call->ahead.len - call->ahead_at;
+		size_t len = left < BLOCK_BYTES ? left : BLOCK_BYTES;
+
+		switch (pass(call, call->ahead.data + call->ahead_at, len)) {
+		case ANSWER_TAKEN:
+			call->ahead_at += len;
+			break;
+		case ANSWER_PAUSE:
+			return;
+		case ANSWER_STOP:
+			call_transfer_done(call, CURLE_WRITE_ERROR);
+			return;
+		}
+		if (call->cancelled)
+			return;
+	}
+	buf_release(&call->ahead);
+	call->ahead_at = 0;
+	if (call->over)
+		call_transfer_done(call, call->over_code);
+}
+
+void transfer_resume(struct provider_call *call)
+{
+	CURLcode code;
+
+	if (call->ahead.len) {
+		pass_ahead(call);
+		return;
+	}
+	code = curl_loop_resume(&call->provider->loop, call->easy);
+	if (code != CURLE_OK)
+		call_transfer_done(call, code);
+}
+
+/* ---- the transfer ---------------------------------------------------------------- */
 
 /* The system's file of authorities, unlike its directory, is read once and kept by libcurl. */
 static void set_tls(CURL *easy, const struct conf_provider *conf)
@@ -160,7 +263,8 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	SET(easy, CURLOPT_NOSIGNAL, 1L);
 	SET(easy, CURLOPT_PROXY, "");
 	SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(easy, CURLOPT_HTTP_VERSION,
+		(long)(provider->most_streams > 1 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 	SET(easy, CURLOPT_TCP_NODELAY, 1L);
 	SET(easy, CURLOPT_BUFFERSIZE, BLOCK_BYTES);
 	SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
@@ -176,8 +280,10 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	set_tls(easy, conf);
 	if (!conf->keepalive_expiry_ms || !conf->max_keepalive) {
 		SET(easy, CURLOPT_FORBID_REUSE, 1L);
-		SET(easy, CURLOPT_FRESH_CONNECT, 1L);
+		SET(easy, CURLOPT_FRESH_CONNECT, (long)(provider->most_streams == 1));
 	}
+	if (pool_must_dial(&call->seat))
+		SET(easy, CURLOPT_FRESH_CONNECT, 1L);
 }
 
 static void set_request(CURL *easy, struct provider_call *call)
@@ -211,7 +317,25 @@ void transfer_start(struct provider_call *call)
 	set_request(easy, call);
 	call->easy = easy;
 	call->detail[0] = 0;
+	call->stranded = false;
 	curl_loop_add(&call->provider->loop, easy);
+}
+
+/*
+ * A reset of a stream waits inside libcurl until something else is sent on its connection: make the
+ * first of those who share it do so.
+ */
+static void send_reset(struct provider_call *call)
+{
+	struct pool_user *user = NULL;
+
+	while ((user = pool_companion(&call->seat, user))) {
+		struct provider_call *other = container_of(user, struct provider_call, seat);
+
+		if (other->easy && !other->over &&
+			curl_loop_flush(&call->provider->loop, other->easy))
+			break;
+	}
 }
 
 void transfer_stop(struct provider_call *call)
@@ -219,20 +343,31 @@ void transfer_stop(struct provider_call *call)
 	struct provider *provider = call->provider;
 
 	if (call->easy) {
+		if (!call->over)
+			SET(call->easy, CURLOPT_FORBID_REUSE, 1L); /* as in refuse() */
 		curl_loop_remove(&provider->loop, call->easy);
 		curl_easy_cleanup(call->easy);
 		call->easy = NULL;
-		call->paused = false;
+		if (call->shared && !(call->over && call->over_code == CURLE_OK))
+			send_reset(call);
+		buf_release(&call->ahead);
+		call->ahead_at = 0;
+		call->paused = call->over = call->shared = false;
 	}
 	pool_leave(provider->pool, &call->seat);
 }
 
 void transfer_done(CURL *easy, CURLcode code)
 {
-	char *call = NULL;
+	char *private = NULL;
+	struct provider_call *call;
 
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
-	call_transfer_done((struct provider_call *)(void *)call, code);
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+	call = (struct provider_call *)(void *)private;
+	call->over = true;
+	call->over_code = code;
+	if (!call->ahead.len || call->cancelled || call->fell_behind)
+		call_transfer_done(call, code);
 }
 
 enum ending transfer_ending(CURLcode code)

@@ -10,6 +10,9 @@
 
 #include <curl/curl.h>
 
+/* How many requests share a connection of HTTP/2; common servers allow 100 or more. */
+#define TRANSFER_STREAMS_MAX 32
+
 struct provider;
 struct provider_call;
 
@@ -22,6 +25,8 @@ void transfer_start(struct provider_call *call);
  * line, is given up. Harmless if there is none.
  */
 void transfer_stop(struct provider_call *call);
+/* Let a paused one go on; may end in call_transfer_done(). */
+void transfer_resume(struct provider_call *call);
 /* curl_loop_done_fn: hands over to call_transfer_done(). */
 void transfer_done(CURL *easy, CURLcode code);
 /* What libcurl's verdict means (curl_endings.def). */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pool_inside.h - what pool.c (the sockets and who uses them) and pool_line.c (who waits) share.
+ */
+#ifndef WORKER_PROVIDER_POOL_INSIDE_H
+#define WORKER_PROVIDER_POOL_INSIDE_H
+
+#include "base/base.h"
+#include "shm/gate.h"
+#include "worker/provider/pool.h"
+
+#include <arpa/inet.h>
+#include <event2/event_struct.h>
+
+enum socket_state { SOCKET_ASKED, SOCKET_SPARE, SOCKET_DIALED, SOCKET_BUSY, SOCKET_IDLE, SOCKET_SHUT };
+
+struct pool_socket {
+	enum socket_state state;
+	int fd;
+	struct pool_user *dialer;	       /* DIALED */
+	TAILQ_HEAD(pool_users, pool_user) users; /* BUSY */
+	unsigned nusers;
+	bool shared;	/* HTTP/2 */
+	unsigned most;	/* users at once */
+	unsigned offer; /* how many could join now: part of its pool's room or idle_room */
+	struct gate_ticket ticket, idle_ticket;
+	uint64_t idle_since_ms;
+	unsigned overtakes;
+	char local_ip[INET6_ADDRSTRLEN];
+	int local_port;			 /* 0: not known yet */
+	TAILQ_ENTRY(pool_socket) entry;	 /* in asked, spare, its dialer's, busy or idle */
+};
+
+struct pool {
+	struct shm *shm;
+	unsigned provider;
+	unsigned most; /* users of a socket of HTTP/2; 1: there are none such */
+	bool serial;   /* the last connection that was made speaks HTTP/1.1 */
+	uint64_t expiry_ms;
+	pool_granted_fn granted;
+	struct gate_line *line, *idle_line;
+	struct event timer;   /* the oldest idle socket expires */
+	unsigned in, in_dial; /* users that are IN; and of these those who make a connection */
+	unsigned ndialers;    /* users that make a connection */
+	unsigned room;	      /* in BUSY sockets */
+	unsigned idle_room;   /* in IDLE ones */
+	unsigned nasked, nspare, nidle, nshut, nwaiting;
+	unsigned nuncounted; /* idle without a ticket of the idle ones */
+	unsigned overtakes;  /* by users who joined a BUSY socket */
+	struct pool_sockets asked, spare, busy, idle; /* idle: the oldest first */
+	struct pool_users waiting;		      /* the first came first */
+	struct pool_socket **by_fd;
+	size_t nfds;
+};
+
+/* ---- pool.c ---- */
+
+void pool_user_to(struct pool *pool, struct pool_user *user, enum pool_user_state state);
+/* It has its ticket, and no descriptor (any more). */
+void pool_become_spare(struct pool *pool, struct pool_socket *s);
+/* Free places: more than users who were let in. */
+bool pool_has_free(const struct pool *pool, unsigned places);
+/* After each change: give back what nobody needs, let in who may. */
+void pool_balance(struct pool *pool);
+
+/* ---- pool_line.c ---- */
+
+/* gate_granted_fn */
+void pool_line_granted(struct gate_ticket *ticket, void *arg);
+/* Our own waiters take what s, an idle one, offers; false: nobody did. */
+bool pool_line_hand_over(struct pool *pool, const struct pool_socket *s, unsigned *overtakes);
+/* Our own waiters take what there is room for in BUSY sockets. */
+void pool_line_serve(struct pool *pool);
+/* Ask for as many tickets as our own waiters need, and no more. */
+void pool_line_settle(struct pool *pool);
+/* It does not wait any more. */
+void pool_line_leave(struct pool *pool, struct pool_user *user);
+
+#endif
