@@ -9,6 +9,7 @@
 #include "shm/keys.h"
 #include "shm/learn.h"
 #include "shm/segment.h"
+#include "shm/tally.h"
 #include "shm/tokens.h"
 #include "shm/window.h"
 
@@ -65,6 +66,26 @@ static unsigned places_for(unsigned nproviders)
 	return n < PLACES_MAX ? n : PLACES_MAX;
 }
 
+/* Whose requests and tokens are counted. */
+static void apply_tallies(struct shm *shm, const struct conf_provider *p)
+{
+	bool room = true;
+	char number[16];
+
+	room &= tally_install(shm, TALLY_MODEL, p->name, p->model) != SHM_NO_TALLY;
+	for (size_t i = 0; i < p->models.count; i++)
+		room &= tally_install(shm, TALLY_MODEL, p->name, p->models.text[i]) != SHM_NO_TALLY;
+	room &= tally_install(shm, TALLY_MODEL, p->name, TALLY_OTHER) != SHM_NO_TALLY;
+	for (unsigned k = 0; k < p->nkeys; k++) {
+		snprintf(number, sizeof(number), "%u", k + 1);
+		room &= tally_install(shm, TALLY_API_KEY, p->name, number) != SHM_NO_TALLY;
+	}
+	if (!room)
+		log_warning("master",
+			"more than %u models and keys in all: some of %s are not counted one by one",
+			SHM_TALLIES, p->name);
+}
+
 /* What is beside the gates and the window. Parked keys may be other ones now. */
 static void apply_standing(struct shm *shm, const struct conf_provider *p)
 {
@@ -73,6 +94,7 @@ static void apply_standing(struct shm *shm, const struct conf_provider *p)
 		key_unpark(shm, p->place, k);
 	if (!p->adaptive)
 		learn_forget(shm, p->place);
+	apply_tallies(shm, p);
 }
 
 struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, char *error_r)

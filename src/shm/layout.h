@@ -15,12 +15,13 @@
 #include "shm/keys.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "shm/tally.h"
 
 #include <stdatomic.h>
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 4u
+#define SHM_ABI 5u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -72,6 +73,7 @@ struct shm_header {
 	_Atomic uint32_t generation;	 /* of configuration, that serves */
 	_Atomic uint32_t clients_used;
 	struct shm_reload reload;
+	uint64_t tallies_at; /* SHM_TALLIES of them */
 } SHM_ALIGNED;
 
 /* A worker's place. The master writes the first line, the worker the rest (and `state`). */
@@ -182,9 +184,17 @@ struct stats_provider {
 	struct stats_phist hist[PHIST_COUNT];
 };
 
+/* Who is counted under a number (shm/tally.h). The master writes it, `is` last; then it stays. */
+struct shm_tally {
+	_Atomic uint32_t is; /* enum tally_kind + 1; 0: nobody, nor anybody behind */
+	char group[SHM_NAME_BYTES];
+	char name[SHM_NAME_BYTES];
+};
+
 /* One per slot, one of the master, one of the dead. Its owner writes it. */
 struct stats_block {
 	_Atomic uint64_t value[STAT_COUNT];
+	_Atomic uint64_t tally[SHM_TALLIES][TALLY_COUNT];
 	struct stats_provider provider[];
 } SHM_ALIGNED;
 
@@ -193,7 +203,7 @@ struct shm_stats {
 	_Atomic uint64_t version; /* odd: the master is folding a dead worker's block */
 } SHM_ALIGNED;
 
-_Static_assert(sizeof(struct shm_header) == 448, "shm_header: a new layout needs a new SHM_ABI");
+_Static_assert(sizeof(struct shm_header) == 512, "shm_header: a new layout needs a new SHM_ABI");
 _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
@@ -203,6 +213,7 @@ _Static_assert(sizeof(struct shm_window) == 320, "shm_window");
 _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
 _Static_assert(sizeof(struct shm_standing) == 1408, "shm_standing");
 _Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
+_Static_assert(sizeof(struct shm_tally) == 196, "shm_tally");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	"atomics must work between processes");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are bare words");

@@ -36,7 +36,7 @@ static uint64_t layout_hash(void)
 {
 	const uint32_t sizes[] = { SHM_ABI, sizeof(struct shm_header), sizeof(struct shm_slot),
 		sizeof(struct shm_gate), sizeof(struct gate_cell), sizeof(struct shm_window),
-		sizeof(struct stats_provider), STAT_COUNT, PSTAT_COUNT, STATS_BUCKETS,
+		sizeof(struct stats_provider), sizeof(struct stats_block), STAT_COUNT, PSTAT_COUNT, STATS_BUCKETS,
 		offsetof(struct shm_header, master_start), offsetof(struct shm_gate, name),
 		offsetof(struct shm_window, ring_at), sizeof(struct shm_standing) };
 	uint64_t hash = hash_bytes(0xcbf29ce484222325ull, sizes, sizeof(sizes));
@@ -136,6 +136,8 @@ static void plan(struct shm_header *h, const struct shm_spec *spec)
 		at += (uint64_t)window_capacity(window_spec(spec, i)) * (sizeof(uint64_t) + sizeof(uint32_t));
 	h->providers_at = at;
 	at = round_up(at + h->nproviders * SHM_NAME_BYTES, SHM_LINE);
+	h->tallies_at = at;
+	at = round_up(at + SHM_TALLIES * sizeof(struct shm_tally), SHM_LINE);
 	h->stats_at = at;
 	at += sizeof(struct shm_stats) + (spec->nslots + 2) * h->stats_block_bytes;
 	h->standing_at = at;
@@ -227,7 +229,8 @@ static const char *why_unfit(const struct shm *shm)
 		return "made by a headgate with another layout";
 	if (h->total_bytes != shm->bytes || !h->nslots || h->nslots > SHM_MAX_SLOTS ||
 		h->slots_at > h->gates_at || h->gates_at > h->windows_at ||
-		h->windows_at > h->providers_at || h->providers_at > h->stats_at ||
+		h->windows_at > h->providers_at || h->providers_at > h->tallies_at ||
+		h->tallies_at + SHM_TALLIES * sizeof(struct shm_tally) > h->stats_at ||
 		h->stats_at + sizeof(struct shm_stats) + (h->nslots + 2) * h->stats_block_bytes >
 			h->standing_at ||
 		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->house_at ||

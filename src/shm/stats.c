@@ -143,6 +143,18 @@ void pstat_observe(unsigned provider, enum pstat_id histogram, uint64_t us)
 	add(&hist->bucket[bucket_of(us)], 1);
 }
 
+void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t tokens_out)
+{
+	_Atomic uint64_t *value;
+
+	if (tally >= SHM_TALLIES)
+		return;
+	value = mine->tally[tally];
+	add(&value[TALLY_REQUESTS], complete);
+	add(&value[TALLY_TOKENS_IN], tokens_in);
+	add(&value[TALLY_TOKENS_OUT], tokens_out);
+}
+
 /* ---- reading ---- */
 
 /* Add `n` words at `at` (an address in block 0) up over all blocks into out. */
@@ -189,6 +201,11 @@ uint64_t pstat_sum(const struct shm *shm, unsigned provider, enum pstat_id id)
 	BUG_ON(provider >= shm->header->nproviders);
 	add_up_steadily(shm, &block_at(shm, 0)->provider[provider].value[id], 1, &sum);
 	return sum;
+}
+
+void stats_tally(const struct shm *shm, unsigned tally, uint64_t *value)
+{
+	add_up_steadily(shm, block_at(shm, 0)->tally[tally], TALLY_COUNT, value);
 }
 
 uint64_t stat_of_slot(const struct shm *shm, unsigned slot, enum stat_id id)
@@ -249,6 +266,9 @@ void stats_retire(struct shm *shm, unsigned slot)
 	atomic_thread_fence(memory_order_release);
 	for (unsigned i = 0; i < STAT_COUNT; i++)
 		fold(&to->value[i], &from->value[i], stat_facts[i].type);
+	for (unsigned i = 0; i < SHM_TALLIES; i++)
+		for (unsigned k = 0; k < TALLY_COUNT; k++)
+			fold(&to->tally[i][k], &from->tally[i][k], STAT_COUNTER);
 	for (unsigned p = 0; p < shm->header->nproviders; p++) {
 		for (unsigned i = 0; i < PSTAT_COUNT; i++)
 			fold(&to->provider[p].value[i], &from->provider[p].value[i], pstat_facts[i].type);

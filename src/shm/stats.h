@@ -79,6 +79,9 @@ void pstat_histogram(const struct shm *shm, unsigned provider, enum pstat_id id,
 /* The time below which a share `q` (0..1) of the observations lie, in us; 0 if there are none. */
 uint64_t stats_quantile_us(const struct stats_histogram *h, double q);
 
+/* ---- for shm/tally.c: the counters of a number, enum tally_count ---- */
+void stats_tally(const struct shm *shm, unsigned tally, uint64_t *value);
+
 /* ---- for shm/reclaim.c ---- */
 void stats_retire(struct shm *shm, unsigned slot);
 /* ---- for shm/providers.c: this provider's numbers begin at zero; no process has it ---- */

@@ -25,6 +25,7 @@ struct pieces {
 	_Atomic uint64_t *word;
 	uint64_t limit;
 	uint64_t piece_ms;
+	const struct tokens_promise *moved; /* not counted: it will be returned; or NULL */
 };
 
 /* False: there is no limit. */
@@ -32,6 +33,7 @@ static bool pieces_of(const struct shm *shm, unsigned provider, struct pieces *p
 {
 	struct shm_standing *s = shm_standing_at(shm, provider);
 
+	p->moved = NULL;
 	p->word = s->tokens;
 	p->limit = atomic_load(&s->tokens_limit);
 	p->piece_ms = atomic_load(&s->tokens_window_ms) / PER_WINDOW;
@@ -59,7 +61,11 @@ static void add_up(const struct pieces *p, uint32_t at, uint64_t sum[AROUND + 1]
 		uint32_t piece = at - (SPAN - 1) + i;
 		uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
 
-		sum[i + 1] = sum[i] + (word >> 32 == piece ? tokens_of(word) : 0);
+		uint64_t tokens = word >> 32 == piece ? tokens_of(word) : 0;
+
+		if (p->moved && p->moved->piece == piece)
+			tokens -= p->moved->tokens < tokens ? p->moved->tokens : tokens;
+		sum[i + 1] = sum[i] + tokens;
 	}
 }
 
@@ -107,6 +113,28 @@ static bool claim(const struct pieces *p, uint32_t piece, uint64_t tokens)
 	return false;
 }
 
+/* The last piece, from now on, that somebody waits for; nobody does: the one that is now. */
+static uint64_t last_promised(const struct pieces *p, uint64_t now_piece)
+{
+	uint64_t piece = now_piece + AHEAD;
+
+	for (; piece > now_piece; piece--) {
+		uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
+
+		if (word >> 32 == (uint32_t)piece && tokens_of(word))
+			break;
+	}
+	return piece;
+}
+
+static void promised(struct tokens_promise *promise, const struct pieces *p, uint64_t piece,
+	uint64_t tokens)
+{
+	promise->tokens = tokens;
+	promise->piece = (uint32_t)piece;
+	promise->until_ms = (piece + 1) * p->piece_ms;
+}
+
 bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t latest_ms,
 	uint64_t tokens, struct tokens_promise *promise)
 {
@@ -120,20 +148,40 @@ bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t l
 	if (tokens > p.limit) /* fits into an empty window only */
 		tokens = p.limit;
 	now_piece = now_ms / p.piece_ms;
-	for (piece = now_piece; piece <= now_piece + AHEAD; piece++) {
+	for (piece = last_promised(&p, now_piece); piece <= now_piece + AHEAD; piece++) {
 		promise->at_ms = piece > now_piece ? piece * p.piece_ms : now_ms;
 		if (fullest(&p, (uint32_t)piece) + tokens > p.limit)
 			continue;
 		if (promise->at_ms > latest_ms)
 			return false;
 		if (claim(&p, (uint32_t)piece, tokens)) {
-			promise->tokens = tokens;
-			promise->piece = (uint32_t)piece;
-			promise->until_ms = (piece + 1) * p.piece_ms;
+			promised(promise, &p, piece, tokens);
 			return true;
 		}
 		if (++tries < TRIES)
-			piece = now_piece - 1; /* who was faster may have been undone as well */
+			piece--; /* who was faster may have been undone as well */
+	}
+	return false;
+}
+
+bool tokens_advance(struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_promise *promise)
+{
+	struct tokens_promise before = *promise;
+	uint64_t piece;
+	struct pieces p;
+
+	if (!promise->tokens || !pieces_of(shm, provider, &p))
+		return false;
+	p.moved = &before;
+	for (piece = now_ms / p.piece_ms; piece * p.piece_ms < before.at_ms; piece++) {
+		/* Both are booked for a moment: others never see less than what goes out. */
+		if (fullest(&p, (uint32_t)piece) + before.tokens > p.limit ||
+			!claim(&p, (uint32_t)piece, before.tokens))
+			continue;
+		promise->at_ms = piece * p.piece_ms > now_ms ? piece * p.piece_ms : now_ms;
+		promised(promise, &p, piece, before.tokens);
+		tokens_return(shm, provider, &before);
+		return true;
 	}
 	return false;
 }

@@ -7,6 +7,9 @@
  * first piece where no 61 pieces in a row hold more than N with it. It is written there first,
  * then checked, and taken back if somebody else was faster: of two that do not fit together at
  * least one sees the other. What a dead worker promised itself is lost for one window.
+ *
+ * Estimates are too high as a rule, so tokens come free while requests wait: those move forward
+ * (tokens_advance()), and who comes later does not pass them.
  */
 #ifndef SHM_TOKENS_H
 #define SHM_TOKENS_H
@@ -29,6 +32,12 @@ struct tokens_promise {
  */
 bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t latest_ms,
 	uint64_t tokens, struct tokens_promise *promise) MUST_CHECK;
+
+/*
+ * It waits for at_ms: is there an earlier time by now? True: at_ms and until_ms are earlier. To be
+ * asked a few times a second.
+ */
+bool tokens_advance(struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_promise *promise);
 
 /* It went out, and these were the tokens it really took. May be called again; the last call counts. */
 void tokens_settle(struct shm *shm, unsigned provider, struct tokens_promise *promise, uint64_t actual);

@@ -229,20 +229,32 @@ static uint64_t used(struct shm *shm, uint64_t now)
 START_TEST(tokens_wait_for_old_ones_to_leave_the_window)
 {
 	struct shm *shm = standing_segment(10);
-	struct tokens_promise a;
+	struct tokens_promise a, b, c, d;
 
 	ck_assert_uint_eq(take(shm, T0, 1u << 30, &a), T0); /* no limit yet */
 	tokens_return(shm, P, &a);
 	tokens_set_limit(shm, P, 1000, W);
-	ck_assert_uint_eq(take(shm, T0 + 10, 400, NULL), T0 + 10);
+	ck_assert_uint_eq(take(shm, T0 + 10, 400, &a), T0 + 10);
+	ck_assert_uint_eq(a.until_ms, T0 + PIECE);
 	ck_assert_uint_eq(take(shm, T0 + 5000, 600, NULL), T0 + 5000);
 	ck_assert_uint_eq(used(shm, T0 + 5000), 1000);
-	ck_assert(!tokens_take(shm, P, T0 + 6000, T0 + 6000 + W / 2, 300, &a));
-	ck_assert_uint_eq(a.at_ms, T0 + W + PIECE);
-	ck_assert_uint_eq(take(shm, T0 + 6000, 300, NULL), T0 + W + PIECE);
-	ck_assert_uint_eq(take(shm, T0 + 6000, 300, NULL), T0 + 5000 + W + PIECE); /* 100 are left before */
-	ck_assert_uint_eq(take(shm, T0 + 6000, 100, NULL), T0 + W + PIECE);
+	ck_assert(!tokens_take(shm, P, T0 + 6000, T0 + 6000 + W / 2, 300, &b));
+	ck_assert_uint_eq(b.at_ms, T0 + W + PIECE);
+	ck_assert_uint_eq(take(shm, T0 + 6000, 300, &b), T0 + W + PIECE);
+	ck_assert_uint_eq(take(shm, T0 + 6000, 300, &c), T0 + 5000 + W + PIECE); /* 100 are left before */
+	ck_assert_uint_eq(take(shm, T0 + 6000, 100, &d), T0 + 5000 + W + PIECE); /* but nobody is overtaken */
 	ck_assert_uint_eq(used(shm, T0 + 6000), 1700);
+	/* It took less than was thought: those who wait move forward. */
+	tokens_settle(shm, P, &a, 50);
+	ck_assert(tokens_advance(shm, P, T0 + 7000, &b));
+	ck_assert_uint_eq(b.at_ms, T0 + 7000);
+	ck_assert_uint_eq(b.until_ms, T0 + 7000 + PIECE);
+	ck_assert(!tokens_advance(shm, P, T0 + 7000, &c));
+	ck_assert_uint_eq(c.at_ms, T0 + 5000 + W + PIECE);
+	ck_assert(tokens_advance(shm, P, T0 + 8000, &d));
+	ck_assert_uint_eq(d.at_ms, T0 + W + PIECE);
+	ck_assert(!tokens_advance(shm, P, T0 + 8000, &d));
+	ck_assert_uint_eq(used(shm, T0 + 8000), 1350);
 	ck_assert_uint_eq(used(shm, T0 + 5 * W), 0);
 }
 END_TEST
@@ -274,11 +286,12 @@ END_TEST
 START_TEST(more_than_the_limit_goes_alone)
 {
 	struct shm *shm = standing_segment(10);
+	struct tokens_promise a;
 
 	tokens_set_limit(shm, P, 1000, W);
 	ck_assert_uint_eq(take(shm, T0, 1, NULL), T0);
 	ck_assert_uint_eq(take(shm, T0, 5000, NULL), T0 + W + PIECE);
-	ck_assert_uint_eq(take(shm, T0, 1, NULL), T0); /* that window is another one */
+	ck_assert(!tokens_take(shm, P, T0, UINT64_MAX, 1, &a)); /* behind that one, in more than a minute */
 	tokens_set_limit(shm, P, 0, W);
 	ck_assert_uint_eq(take(shm, T0, 5000, NULL), T0);
 }

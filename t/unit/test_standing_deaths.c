@@ -111,6 +111,7 @@ static void NORETURN sends(struct shm *shm, unsigned slot, unsigned life)
 			tokens_return(shm, P, &a);
 			continue;
 		}
+		tokens_advance(shm, P, now, &a);
 		atomic_fetch_add(&stage->sent[a.at_ms - T0], tokens);
 		if (rand_r(&seed) % 8 == 0) /* it took less than was thought; what counts here is the promise */
 			tokens_settle(shm, P, &a, tokens);

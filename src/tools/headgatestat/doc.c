@@ -5,6 +5,7 @@
 
 #include "shm/readings.h"
 #include "shm/stats.h"
+#include "shm/tally.h"
 
 static void print_row(const struct stat_facts *facts)
 {
@@ -43,6 +44,15 @@ void stat_doc(void)
 	begin("By provider Pq label Cm provider");
 	print_rows(provider_facts, PROVIDER_COUNT);
 	print_rows(pstat_facts, PSTAT_COUNT);
+	puts(".El");
+	begin("By provider and model Pq labels Cm provider , model");
+	print_rows(tally_facts[TALLY_MODEL], TALLY_COUNT);
+	puts(".El");
+	begin("By provider and API key Pq labels Cm provider , key");
+	print_rows(tally_facts[TALLY_API_KEY], TALLY_COUNT);
+	puts(".El");
+	begin("By client Pq label Cm client");
+	print_rows(tally_facts[TALLY_CLIENT], TALLY_COUNT);
 	puts(".El");
 	begin("By worker slot Pq label Cm worker");
 	print_rows(worker_facts, WORKER_COUNT);

@@ -12,6 +12,7 @@
 #include "shm/readings.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "shm/tally.h"
 
 #define EXPECTED_BYTES 65536 /* one allocation, where there are few providers */
 /* Of the buckets that the segment has, a step of sqrt(2), every second is told: steps of 2. */
@@ -28,6 +29,15 @@ static void add_family(struct buf *out, const struct stat_facts *facts)
 	buf_addf(out, "\n# TYPE %s %s\n", facts->name, types[facts->type]);
 }
 
+static void add_escaped(struct buf *out, const char *text)
+{
+	for (const char *c = text; *c; c++) {
+		if (*c == '\\' || *c == '"')
+			buf_adds(out, "\\");
+		buf_adds(out, (char[]){ *c, 0 });
+	}
+}
+
 /* name{label="text"} (label NULL: bare), ready for the value. */
 static void add_name(struct buf *out, const char *name, const char *suffix, const char *label,
 	const char *text)
@@ -38,11 +48,7 @@ static void add_name(struct buf *out, const char *name, const char *suffix, cons
 		return;
 	}
 	buf_addf(out, "{%s=\"", label);
-	for (const char *c = text; *c; c++) {
-		if (*c == '\\' || *c == '"')
-			buf_adds(out, "\\");
-		buf_adds(out, (char[]){ *c, 0 });
-	}
+	add_escaped(out, text);
 	buf_adds(out, "\"} ");
 }
 
@@ -171,6 +177,32 @@ static void add_provider_statistics(struct buf *out)
 	}
 }
 
+/* Several labels; a name may be any text. */
+static void add_tally(struct buf *out, const struct stat_facts *facts, const struct tally_reading *r, uint64_t n)
+{
+	const char *const *labels = tally_labels[r->kind];
+
+	buf_addf(out, "%s{", facts->name);
+	if (labels[0])
+		buf_addf(out, "%s=\"%s\",", labels[0], r->group);
+	buf_addf(out, "%s=\"", labels[1]);
+	add_escaped(out, r->name);
+	buf_addf(out, "\"} %" PRIu64 "\n", n);
+}
+
+static void add_tallies(struct buf *out)
+{
+	for (unsigned kind = 0; kind < TALLY_KIND_COUNT; kind++)
+		for (unsigned c = 0; c < TALLY_COUNT; c++) {
+			struct tally_reading r;
+
+			add_family(out, &tally_facts[kind][c]);
+			for (unsigned i = 0; tally_read(endpoint.shm, i, &r); i++)
+				if (r.kind == kind)
+					add_tally(out, &tally_facts[kind][c], &r, r.value[c]);
+		}
+}
+
 static void answer(struct exchange *x)
 {
 	static const struct exchange_header headers[] = {
@@ -190,6 +222,7 @@ static void answer(struct exchange *x)
 	add_statistics(&out);
 	add_readings(&out, now_ms);
 	add_provider_statistics(&out);
+	add_tallies(&out);
 	exchange_respond(x, 200, headers, ARRAY_SIZE(headers), out.data, out.len);
 	buf_release(&out);
 }

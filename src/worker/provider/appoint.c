@@ -17,6 +17,8 @@
 #include "shm/segment.h"
 #include "shm/stats.h"
 
+/* How often those who wait for tokens look whether some came free. */
+#define ADVANCE_MS 200
 /* How many bytes of a request make a token, about. */
 #define BYTES_PER_TOKEN 4
 
@@ -106,23 +108,31 @@ static void wait_until(struct provider_call *call, uint64_t due_ms)
 	call_tell_queued(call);
 }
 
-/* False: the call waits, or it has ended. */
+/*
+ * False: the call waits, or it has ended. Most estimates are too high, so nobody is turned away because
+ * of them before queue_timeout has really passed.
+ */
 static bool have_tokens(struct provider_call *call, uint64_t now, uint64_t until)
 {
 	struct provider *provider = call->provider;
 	struct tokens_promise *promise = &call->promise;
+	uint64_t again = now + ADVANCE_MS < until ? now + ADVANCE_MS : until;
 
 	if (promise->tokens && now >= promise->until_ms)
 		return_tokens(call);
-	if (!promise->tokens && !tokens_take(provider->all->shm, provider->index, now, until,
-				    estimate(call), promise)) {
+	if (promise->tokens && promise->at_ms > now)
+		tokens_advance(provider->all->shm, provider->index, now, promise);
+	if (promise->tokens || tokens_take(provider->all->shm, provider->index, now, until,
+				       estimate(call), promise)) {
+		if (promise->at_ms <= now)
+			return true;
+		again = promise->at_ms < again ? promise->at_ms : again;
+	} else if (now >= until) {
 		call_refuse(call, END_TOKENS_LIMITED, LIMIT_TOKENS, since(promise->at_ms, now));
 		return false;
 	}
-	if (promise->at_ms <= now)
-		return true;
 	cancel_appointment(call);
-	wait_until(call, promise->at_ms);
+	wait_until(call, again);
 	return false;
 }
 

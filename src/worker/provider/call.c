@@ -15,6 +15,7 @@
 #include "shm/budget.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "shm/tally.h"
 #include "worker/provider/headers.h"
 #include "worker/provider/transfer.h"
 
@@ -175,14 +176,18 @@ static void start_over(struct provider_call *call, bool elsewhere)
 	call_arm(call);
 }
 
-static void let_go(struct provider_call *call)
+static void let_go(struct provider_call *call, bool complete)
 {
+	const struct provider_usage *usage = &call->usage;
 	struct provider *provider = call->provider;
 
 	end_attempt(call);
-	if (call->usage.known) {
-		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)call->usage.prompt_tokens);
-		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)call->usage.completion_tokens);
+	if (usage->known || complete) {
+		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)usage->prompt_tokens);
+		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)usage->completion_tokens);
+		tally_add(call->model_tally, complete, usage->prompt_tokens, usage->completion_tokens);
+		tally_add(provider->keys[call->key].tally, complete, usage->prompt_tokens,
+			usage->completion_tokens);
 	}
 	call_to(call, CALL_DONE);
 	provider->all->running--;
@@ -202,10 +207,11 @@ static void call_drop(struct provider_call *call)
 		call->ticket.state == TICKET_HELD ? PSTAT_CANCELLED_RUNNING : PSTAT_CANCELLED_QUEUED,
 		1);
 	log_debug("provider", "[%s] %s: cancelled", call->request_id, call->provider->conf->name);
-	let_go(call);
+	let_go(call, false);
 	call_free(call);
 }
 
+/* What our own limits refuse is counted each time, also when a fallback serves it. */
 static enum pstat_id counter_of(enum ending ending)
 {
 	switch (ending) {
@@ -246,19 +252,21 @@ static void log_end(struct provider_call *call, const struct provider_result *re
 
 void call_end(struct provider_call *call, struct provider_result *result)
 {
+	enum pstat_id counter = counter_of(result->ending);
 	enum retry_verdict verdict;
 
 	report_end(call, result);
 	verdict = retry(call, result);
+	if (verdict == RETRY_END || (counter != PSTAT_COMPLETED && counter != PSTAT_FAILED))
+		pstat_add(call->provider->index, counter, 1);
 	if (verdict != RETRY_END) {
 		start_over(call, verdict == RETRY_ELSEWHERE);
 		return;
 	}
 	result->answered = call->told_head;
 	result->provider = call->usage.provider;
-	pstat_add(call->provider->index, counter_of(result->ending), 1);
 	log_end(call, result);
-	let_go(call);
+	let_go(call, result->ending == END_COMPLETE);
 	CALL_ASKER(call, on_end, result, call->arg);
 	call_free(call);
 }

@@ -7,6 +7,7 @@
 #include "conf/conf.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
+#include "shm/tally.h"
 #include "worker/provider/transfer.h"
 
 #include <strings.h>
@@ -24,8 +25,15 @@ static void open_keys(struct provider *p)
 {
 	p->nkeys = p->conf->nkeys ? p->conf->nkeys : 1;
 	p->keys = xcalloc(p->nkeys, sizeof(*p->keys));
-	for (unsigned k = 0; k < p->nkeys; k++)
+	for (unsigned k = 0; k < p->nkeys; k++) {
+		char number[16];
+
+		snprintf(number, sizeof(number), "%u", k + 1);
 		p->keys[k].headers = transfer_headers(p->conf->nkeys ? p->conf->keys[k] : "");
+		p->keys[k].tally = p->conf->nkeys
+			? tally_find(p->all->shm, TALLY_API_KEY, p->conf->name, number)
+			: SHM_NO_TALLY;
+	}
 	/* Else all workers would begin with the same one. */
 	p->last_key = arc4random_uniform(p->nkeys);
 }
@@ -34,6 +42,19 @@ static void open_keys(struct provider *p)
 static bool may_speak_http2(const struct conf_provider *conf)
 {
 	return conf->http2 == CONF_HTTP2_AUTO && !strncasecmp(conf->base_url, "https://", 8);
+}
+
+static void open_models(struct provider *p)
+{
+	const struct conf_provider *conf = p->conf;
+	size_t n = conf->models.count;
+
+	p->model_tally = xcalloc(n + 2, sizeof(*p->model_tally));
+	p->model_tally[0] = tally_find(p->all->shm, TALLY_MODEL, conf->name, conf->model);
+	for (size_t i = 0; i < n; i++)
+		p->model_tally[1 + i] =
+			tally_find(p->all->shm, TALLY_MODEL, conf->name, conf->models.text[i]);
+	p->model_tally[1 + n] = tally_find(p->all->shm, TALLY_MODEL, conf->name, TALLY_OTHER);
 }
 
 static void open_provider(struct providers *all, unsigned index)
@@ -50,6 +71,7 @@ static void open_provider(struct providers *all, unsigned index)
 	TAILQ_INIT(&p->waiting);
 	p->mean_answer_tokens = MEAN_ANSWER_TOKENS;
 	open_keys(p);
+	open_models(p);
 	for (unsigned i = 0; i < LIMIT_COUNT; i++)
 		p->limit[i] = xasprintf(
 			"llm.providers.%s.http_client.%s", p->conf->name, limit_leaf[i]);
@@ -63,6 +85,7 @@ static void close_provider(struct provider *p)
 	for (unsigned k = 0; k < p->nkeys; k++)
 		curl_slist_free_all(p->keys[k].headers);
 	free(p->keys);
+	free(p->model_tally);
 	for (unsigned i = 0; i < LIMIT_COUNT; i++)
 		free(p->limit[i]);
 }

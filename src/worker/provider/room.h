@@ -41,6 +41,7 @@ enum provider_limit {
 struct provider_key {
 	struct curl_slist *headers; /* of all requests that go out with it: never log them */
 	unsigned in_flight;	    /* calls of this worker that use it */
+	unsigned tally;		    /* shm/tally.h */
 };
 
 struct provider {
@@ -52,6 +53,7 @@ struct provider {
 	struct provider_key *keys;
 	unsigned nkeys; /* at least one: requests without a key have headers, too */
 	unsigned last_key;
+	unsigned *model_tally; /* of the model, the others that are configured, and any other one */
 	char *limit[LIMIT_COUNT]; /* configuration paths */
 	uint64_t mean_answer_tokens;
 	unsigned most_streams; /* on a connection: 1 without HTTP/2 */
@@ -117,6 +119,7 @@ struct provider_call {
 	size_t body_len;
 	const struct conf_chain *chain; /* who is asked when this provider cannot serve */
 	unsigned chain_next;
+	unsigned model_tally;
 	unsigned key; /* number of the API key */
 	char *request_id;
 	char *traceparent_header, *request_id_header;

@@ -86,17 +86,48 @@ static void restore_body(struct provider_call *call)
 
 /* ---- providers -------------------------------------------------------------------- */
 
+/* The model that was asked for, in `asked`; of no length: none. */
+static struct json_find model_of(const struct provider_call *call)
+{
+	return (struct json_find){ .path = "model", .kind = JSON_IS_STRING,
+		.offset = call->model_offset, .len = call->model_len };
+}
+
 /* Who serves this model when the provider cannot. */
 static const struct conf_chain *chain_of(const struct provider_call *call)
 {
 	const struct conf_provider *conf = call->provider->conf;
-	const struct json_find model = { .path = "model", .kind = JSON_IS_STRING,
-		.offset = call->model_offset, .len = call->model_len };
+	const struct json_find model = model_of(call);
 
 	for (size_t i = 0; call->model_len && i < conf->model_fallback.count; i++)
 		if (json_find_equals(call->asked, &model, conf->model_fallback.key[i]))
 			return &conf->model_chains[i];
 	return &conf->fallback_chain;
+}
+
+/* Under which number the model that it gets is counted. */
+static unsigned tally_of(const struct provider *provider, const char *body, const struct json_find *model)
+{
+	const struct conf_provider *conf = provider->conf;
+
+	if (!model->len || json_find_equals(body, model, conf->model))
+		return provider->model_tally[0];
+	for (size_t i = 0; i < conf->models.count; i++)
+		if (json_find_equals(body, model, conf->models.text[i]))
+			return provider->model_tally[1 + i];
+	return provider->model_tally[1 + conf->models.count];
+}
+
+static unsigned tally_named(const struct provider *provider, const char *model)
+{
+	const struct conf_provider *conf = provider->conf;
+
+	if (!strcmp(model, conf->model))
+		return provider->model_tally[0];
+	for (size_t i = 0; i < conf->models.count; i++)
+		if (!strcmp(model, conf->models.text[i]))
+			return provider->model_tally[1 + i];
+	return provider->model_tally[1 + conf->models.count];
 }
 
 /* The call arrives at this provider. */
@@ -114,6 +145,8 @@ static void arrive(struct provider_call *call, struct provider *provider)
 
 void target_open(struct provider_call *call, const struct provider_request *request)
 {
+	struct json_find model;
+
 	call->asked = call->body = (char *)request->body;
 	call->asked_len = call->body_len = request->body ? request->body_len : 0;
 	call->model_offset = request->model_offset;
@@ -126,6 +159,8 @@ void target_open(struct provider_call *call, const struct provider_request *requ
 	make_headers(call, request);
 	arrive(call, call->provider);
 	call->chain = chain_of(call);
+	model = model_of(call);
+	call->model_tally = tally_of(call->provider, call->asked, &model);
 }
 
 bool target_has_next(const struct provider_call *call)
@@ -137,10 +172,14 @@ void target_next(struct provider_call *call)
 {
 	const struct conf_target *target = &call->chain->target[call->chain_next++];
 	struct providers *all = call->provider->all;
+	struct json_find model;
 
 	BUG_ON(target->provider >= all->count);
 	restore_body(call);
 	arrive(call, &all->provider[target->provider]);
+	model = model_of(call);
+	call->model_tally = *target->model ? tally_named(call->provider, target->model)
+					   : tally_of(call->provider, call->asked, &model);
 	if (*target->model && call->asked)
 		make_body(call, target->model);
 }

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tally.h - who used how much: requests and tokens by model, by API key of a provider, and by
+ * client.
+ *
+ * Whoever is counted has a number, given by the master and found by its name; it keeps it until
+ * headgate is restarted, also when a reload drops it. The numbers are in the statistics' blocks, so
+ * all that is said there of counters holds (shm/stats.h).
+ */
+#ifndef SHM_TALLY_H
+#define SHM_TALLY_H
+
+#include "base/base.h"
+#include "shm/segment.h"
+#include "shm/stats.h"
+
+#define SHM_TALLIES 256u /* who is one too many is not counted */
+#define SHM_NO_TALLY SHM_TALLIES
+#define TALLY_OTHER "other" /* the model of who asks for one that is not configured */
+
+/* X(symbol, label of its provider or NULL, label of its name) */
+#define TALLY_KINDS(X)                                                                          \
+	X(MODEL, "provider", "model")                                                           \
+	X(API_KEY, "provider", "key")                                                           \
+	X(CLIENT, NULL, "client")
+
+/* X(symbol, what the name of the statistic ends with, help) */
+#define TALLY_COUNTS(X, word, of)                                                               \
+	X(REQUESTS, word "_requests_total", "Requests answered completely, " of)                \
+	X(TOKENS_IN, word "_prompt_tokens_total", "Prompt tokens, " of)                         \
+	X(TOKENS_OUT, word "_completion_tokens_total", "Completion tokens, " of)
+
+enum tally_kind {
+#define X(symbol, group, name) TALLY_##symbol,
+	TALLY_KINDS(X)
+#undef X
+	TALLY_KIND_COUNT
+};
+enum tally_count {
+#define X(symbol, word, help) TALLY_##symbol,
+	TALLY_COUNTS(X, "", "")
+#undef X
+	TALLY_COUNT
+};
+
+extern const struct stat_facts tally_facts[TALLY_KIND_COUNT][TALLY_COUNT];
+/* The labels of a kind: of the group ("provider"; NULL: it has none), and of the name. */
+extern const char *const tally_labels[TALLY_KIND_COUNT][2];
+
+/* Master: the number of this group ("" if the kind has none) and name; SHM_NO_TALLY: there is no room. */
+unsigned tally_install(struct shm *shm, enum tally_kind kind, const char *group, const char *name);
+/* Its number, or SHM_NO_TALLY. */
+unsigned tally_find(const struct shm *shm, enum tally_kind kind, const char *group, const char *name);
+
+/* A request has ended; complete: well. Ignores SHM_NO_TALLY. */
+void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t tokens_out);
+
+struct tally_reading {
+	enum tally_kind kind;
+	const char *group, *name;
+	uint64_t value[TALLY_COUNT];
+};
+/* False: nobody has this number, nor any after it. */
+bool tally_read(const struct shm *shm, unsigned tally, struct tally_reading *r);
+
+#endif
