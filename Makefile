@@ -52,7 +52,8 @@ room = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard src/$(1)/*.c))
 BASE = $(call room,base)
 CONF = $(call room,conf)
 SHM = $(call room,shm)
-WORKER = $(call room,worker) $(foreach r,exchange admit provider http endpoint,$(call room,worker/$(r)))
+PAGES = $(patsubst src/worker/endpoint/pages/%.html,$(B)/obj/page_%.o,$(wildcard src/worker/endpoint/pages/*.html))
+WORKER = $(PAGES) $(call room,worker) $(foreach r,exchange admit provider http endpoint,$(call room,worker/$(r)))
 MASTER = $(call room,master)
 DAEMON = $(BASE) $(CONF) $(SHM) $(WORKER) $(MASTER)
 STAT = $(call room,tools/headgatestat)
@@ -69,6 +70,16 @@ $(B)/flags: FORCE
 
 $(B)/obj/%.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Pages become C, with a policy that fits them.
+.PRECIOUS: $(B)/obj/page_%.c
+$(B)/obj/page_%.c: src/worker/endpoint/pages/%.html scripts/page-to-c
+	@mkdir -p $(@D)
+	@echo "  PAGE  $<"
+	@$(PYTHON) scripts/page-to-c $* $< > $@
+$(B)/obj/page_%.o: $(B)/obj/page_%.c $(B)/flags
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 

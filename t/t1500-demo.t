@@ -17,6 +17,9 @@ with Tap() as tap:
 		tap.like(got.stdout, r'\((\d\d) tokens\)', 'a chat streamed over SSE')
 		tap.like(got.stdout, r'"status":\s*"complete"', 'and one over WebSocket')
 		tap.like(got.stdout, r'"status":\s*"ok"', 'and /health is ok')
+		pages = re.findall(r'^  (http://\S+)  \((chat|live plots)\)$', got.stdout, re.M)
+		tap.is_([(name, request(int(url.split(':')[2].split('/')[0]), 'GET', '/' + url.split('/', 3)[3])[0]) for url, name in pages],
+			[('chat', 200), ('live plots', 200)], 'and its pages are there')
 		for command in re.findall(r'^  (curl -s .*|\S*headgatestat.*)$', got.stdout, re.M):
 			tried = subprocess.run(command, shell=True, cwd=TOP, capture_output=True, text=True, timeout=60)
 			tap.is_(tried.returncode, 0, f'what it says to try next works: {command.split()[0]}')

@@ -138,6 +138,37 @@ static void check_subprotocols(struct loader *l)
 				". - _, like chat.v1");
 }
 
+/* "PORT", "IPV4:PORT" or "[IPV6]:PORT". */
+static bool split_address(const char *text, char *host, size_t size, uint16_t *port)
+{
+	const char *colon = strrchr(text, ':'), *digits = colon ? colon + 1 : text;
+	bool brackets = colon && *text == '[' && colon[-1] == ']';
+	int len = colon ? (int)(colon - text) - 2 * brackets : 0;
+	struct in6_addr any;
+	unsigned long n;
+
+	n = strtoul(digits, NULL, 10);
+	if (!*digits || digits[strspn(digits, "0123456789")] || strlen(digits) > 5 || n > 65535)
+		return false;
+	*port = (uint16_t)n;
+	if (colon)
+		snprintf(host, size, "%.*s", len, text + brackets);
+	else
+		snprintf(host, size, "127.0.0.1");
+	return inet_pton(brackets ? AF_INET6 : AF_INET, host, &any) == 1;
+}
+
+static void check_admin(struct loader *l)
+{
+	struct conf *conf = l->conf;
+
+	if (*conf->admin_listen && !split_address(conf->admin_listen, conf->admin_host,
+				   sizeof(conf->admin_host), &conf->admin_port))
+		global_error(l, G_admin_listen, conf->admin_listen,
+			"is not an address with a port; give one such as 127.0.0.1:8002 or [::1]:8002, or a "
+			"port alone");
+}
+
 static void check_syslog(struct loader *l)
 {
 	const char *path = l->conf->log_syslog;
@@ -188,4 +219,5 @@ void check_globals(struct loader *l)
 	check_subprotocols(l);
 	check_run_dir(l);
 	check_syslog(l);
+	check_admin(l);
 }

@@ -88,6 +88,8 @@ struct conf {
 	unsigned nclients;
 #define GLOBAL(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
+	char admin_host[64]; /* of admin.listen; "": there is none */
+	uint16_t admin_port;
 	struct conf_origins *origins; /* where each value came from; private to this room */
 	/* One line each: sections without meaning here, options whose effect comes later, missing
 	 * keys, limits that the machine cannot meet. */

@@ -25,6 +25,7 @@
 
 #define ERROR_BYTES 256
 #define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
+#define ADMIN_BACKLOG 64
 
 static bool open_log(struct master *m)
 {
@@ -199,6 +200,24 @@ void boot_reopen_log(struct master *m)
 		proc_signal(m, i, SIGUSR1);
 }
 
+/* One socket is enough for those few: who of the workers is awake first takes the next. */
+static bool open_admin(struct master *m)
+{
+	const struct conf *conf = m->conf;
+	char error[ERROR_BYTES];
+
+	if (!*conf->admin_host)
+		return true;
+	if (!listen_is_local(conf->admin_host))
+		log_warning("master", "admin.listen is %s: anybody who reaches this address sees /status and /metrics",
+			conf->admin_listen);
+	if (listen_open(conf->admin_host, conf->admin_port, ADMIN_BACKLOG, &m->admin_fd, 1, m->admin_url,
+		    error))
+		return true;
+	log_error("master", "admin.listen: %s", error);
+	return false;
+}
+
 /* One generation serves, and some may drain. */
 static unsigned slots_for(const struct conf *conf)
 {
@@ -221,7 +240,7 @@ int boot(struct master *m)
 	m->procs = xcalloc(m->nslots, sizeof(*m->procs));
 	m->lives = xcalloc(m->nslots, sizeof(*m->lives));
 	m->places = xcalloc(m->nslots, sizeof(*m->places));
-	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = -1;
+	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = m->admin_fd = -1;
 	log_who("master");
 	umask(027);
 	if (!privileges_find(conf, &m->privileges, error)) {
@@ -246,7 +265,7 @@ int boot(struct master *m)
 			conf->host);
 	if (!open_doors(m))
 		return EXIT_FAILURE;
-	if (!open_segment(m) || !open_pid_file(m))
+	if (!open_admin(m) || !open_segment(m) || !open_pid_file(m))
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
 		log_error("master", "no descriptors for %u workers: %s; raise their limit (ulimit -n, LimitNOFILE=)",
@@ -285,6 +304,8 @@ void boot_announce(const struct master *m)
 			p->pool_max_connections, p->concurrent_requests,
 			seconds_text(p->pool_timeout_ms, seconds));
 	}
+	if (m->admin_fd >= 0)
+		log_info("master", "live statistics at %s/status", m->admin_url);
 	log_info("master", "listening on %s (%u workers)", m->url, m->ndoors);
 }
 
@@ -292,6 +313,7 @@ void boot_undo(struct master *m)
 {
 	if (m->listen_fds)
 		listen_close(m->listen_fds, m->nlisten);
+	listen_close(&m->admin_fd, 1);
 	listen_close(m->ready_fds, m->nslots);
 	listen_close(m->wake_fds, m->nslots);
 	fd_close(&m->lifeline[0]);

@@ -86,6 +86,7 @@ static void close_doors(struct master *m)
 	notify_stopping();
 	shm_set_draining(m->shm);
 	listen_close(m->listen_fds, m->nlisten);
+	listen_close(&m->admin_fd, 1);
 }
 
 /* Carry out; the exit status once the plan says to leave, else -1. */

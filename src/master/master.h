@@ -33,6 +33,8 @@ struct master {
 	int detached_fd; /* daemon_ready(); -1: in the foreground */
 	struct privileges privileges;
 	char url[LISTEN_URL_BYTES];
+	int admin_fd; /* listens at admin.listen, for all workers; -1: there is none */
+	char admin_url[LISTEN_URL_BYTES];
 	struct plan_proc *procs; /* one per slot */
 	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
 	unsigned *lives;   /* how many each slot has had */

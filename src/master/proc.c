@@ -46,6 +46,7 @@ static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd
 		.wake_fds = m->wake_fds,
 		.listen_fds = m->listen_fds,
 		.nlisten = m->nlisten,
+		.admin_fd = m->admin_fd,
 		.nslots = m->nslots,
 		.ready_fd = ready_fd,
 		.lifeline_fd = m->lifeline[0],

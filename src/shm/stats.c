@@ -228,6 +228,17 @@ void pstat_histogram(const struct shm *shm, unsigned provider, enum pstat_id id,
 		h->count += h->bucket[i] = words[1 + i];
 }
 
+void stats_histogram_subtract(struct stats_histogram *h, const struct stats_histogram *before)
+{
+	h->count = 0;
+	h->sum_us -= before->sum_us;
+	for (unsigned i = 0; i < STATS_BUCKETS; i++) {
+		/* a provider's place was given to another: what is there now is all new */
+		h->bucket[i] -= h->bucket[i] >= before->bucket[i] ? before->bucket[i] : 0;
+		h->count += h->bucket[i];
+	}
+}
+
 uint64_t stats_quantile_us(const struct stats_histogram *h, double q)
 {
 	double want = q * (double)h->count, below = 0;

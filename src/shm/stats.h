@@ -76,6 +76,8 @@ struct stats_histogram {
 };
 void pstat_histogram(const struct shm *shm, unsigned provider, enum pstat_id id,
 	struct stats_histogram *h);
+/* What came since `before`. */
+void stats_histogram_subtract(struct stats_histogram *h, const struct stats_histogram *before);
 /* The time below which a share `q` (0..1) of the observations lie, in us; 0 if there are none. */
 uint64_t stats_quantile_us(const struct stats_histogram *h, double q);
 

@@ -18,6 +18,7 @@ struct heritage {
 	const int *wake_fds;   /* eventfd of every slot */
 	const int *listen_fds; /* SO_REUSEPORT sockets; number i is served at door i % ndoors */
 	unsigned nlisten;      /* as many as doors, at least */
+	int admin_fd;	       /* of admin.listen, shared by all workers; -1: there is none */
 	unsigned nslots;
 	int ready_fd;	 /* write one byte when the loop is armed, then close */
 	int log_fd;	 /* of logging.file, or -1 */

@@ -274,6 +274,8 @@ static bool open_rooms(struct worker *w)
 	}
 	for (unsigned i = h->door + h->ndoors; i < h->nlisten; i += h->ndoors)
 		http_accept_also(w->http, h->listen_fds[i], true);
+	if (h->admin_fd >= 0 && !http_listen_admin(w->http, h->admin_fd))
+		return false;
 	w->neighbours = neighbours_open(h, w->http);
 	return true;
 }

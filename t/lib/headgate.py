@@ -191,7 +191,8 @@ class Sim(Process):
 
 
 def config_text(sim, workers=2, chat=None, concurrency=None, server=None, http_client=None, streaming=None,
-		context=None, responses=None, provider=None, extra='', echo_endpoint='', system_prompt='', run_dir='', access_log=False):
+		context=None, responses=None, provider=None, extra='', echo_endpoint='', system_prompt='', run_dir='', access_log=False,
+		page=False):
 	"""A configuration; each dict is the rows of its section."""
 	def rows(indent, values):
 		return ''.join(f'{" " * indent}{key}: {json.dumps(value)}\n' for key, value in (values or {}).items())
@@ -200,7 +201,7 @@ def config_text(sim, workers=2, chat=None, concurrency=None, server=None, http_c
 		+ (f'    streaming:\n{rows(6, streaming)}' if streaming else '')
 		+ (f'    context:\n{rows(6, context)}' if context else '')
 		+ (f'  responses:\n{rows(4, responses)}' if responses else '')
-		+ (f'  echo_endpoint: {echo_endpoint}\n' if echo_endpoint else '')
+		+ (f'  echo_endpoint: {echo_endpoint}\n' if echo_endpoint else '') + ('  page: true\n' if page else '')
 		+ f'  websocket:\n    port: 0\n{rows(4, chat)}    concurrency:\n'
 		+ rows(6, {'max_connections': 1000, **(concurrency or {})})
 		+ f'      uvicorn:\n{rows(8, {"workers": workers, "access_log": access_log, **(server or {})})}'

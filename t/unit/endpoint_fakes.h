@@ -389,7 +389,7 @@ static UNUSED_OK struct conf *open_endpoints(void)
 	fake_providers[1] = (struct conf_provider){ .name = groq, .place = 1, .model = llama,
 		.models = { groq_models, 1 }, .pool_max_connections = 7, .stream_usage = true };
 	*conf = (struct conf){ .providers = fake_providers, .nproviders = 2, .ws_endpoint = ws,
-		.echo_endpoint = echo,
+		.admin_listen = empty, .echo_endpoint = echo,
 		.system_prompt = empty, .streaming_enabled = true, .max_requests_per_connection = 3,
 		.context_max_tokens = 8000, .context_max_bytes = 262144, .sse_keepalive_ms = 3600000,
 		.worker_timeout_ms = 10000, .max_message_size_bytes = 1048576,

@@ -43,6 +43,7 @@ struct completion_kind {
 
 extern const struct exchange_app health_app, health_live_app;
 extern const struct exchange_app metrics_app;
+extern const struct exchange_app chat_page_app, status_page_app, status_events_app;
 extern const struct exchange_app models_app, model_app;
 extern const struct exchange_app responses_app, responses_ws_app;
 extern const struct exchange_app ws_chat_app;

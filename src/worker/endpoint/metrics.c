@@ -9,6 +9,7 @@
 #include "worker/endpoint/apps.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "conf/conf.h"
 #include "shm/readings.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
@@ -75,9 +76,20 @@ static void add_value(struct buf *out, const struct stat_facts *facts, const cha
 	buf_addf(out, "%.15g\n", value);
 }
 
+/* The providers that there are now: the segment may have places of others, gone since a reload. */
+static unsigned providers(void)
+{
+	return endpoint.conf->nproviders;
+}
+
 static const char *provider_at(unsigned p)
 {
-	return shm_provider_name(endpoint.shm, p);
+	return endpoint.conf->providers[p].name;
+}
+
+static unsigned place_of(unsigned p)
+{
+	return endpoint.conf->providers[p].place;
 }
 
 /* ---- the parts ------------------------------------------------------------------ */
@@ -127,11 +139,11 @@ static void add_statistics(struct buf *out)
 
 static void add_readings(struct buf *out, uint64_t now_ms)
 {
-	unsigned n = shm_nproviders(endpoint.shm);
+	unsigned n = providers();
 	double (*value)[PROVIDER_COUNT] = xcalloc(n + 1, sizeof(*value));
 
 	for (unsigned p = 0; p < n; p++)
-		provider_read(endpoint.shm, p, now_ms, value[p]);
+		provider_read(endpoint.shm, place_of(p), now_ms, value[p]);
 	for (unsigned i = 0; i < PROVIDER_COUNT; i++) {
 		add_family(out, &provider_facts[i]);
 		for (unsigned p = 0; p < n; p++)
@@ -146,7 +158,7 @@ static void add_histogram(struct buf *out, unsigned p, enum pstat_id id)
 	struct stats_histogram h;
 	uint64_t below = 0;
 
-	pstat_histogram(endpoint.shm, p, id, &h);
+	pstat_histogram(endpoint.shm, place_of(p), id, &h);
 	for (unsigned i = 0; i < STATS_BUCKETS - 1; i++) {
 		below += h.bucket[i];
 		if (i % BUCKET_STEP)
@@ -167,12 +179,12 @@ static void add_provider_statistics(struct buf *out)
 		enum pstat_id id = (enum pstat_id)i;
 
 		add_family(out, &pstat_facts[i]);
-		for (unsigned p = 0; p < shm_nproviders(endpoint.shm); p++) {
+		for (unsigned p = 0; p < providers(); p++) {
 			if (pstat_facts[i].type == STAT_HISTOGRAM)
 				add_histogram(out, p, id);
 			else
 				add_stat(out, &pstat_facts[i], "provider", provider_at(p),
-					pstat_sum(endpoint.shm, p, id));
+					pstat_sum(endpoint.shm, place_of(p), id));
 		}
 	}
 }

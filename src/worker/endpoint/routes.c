@@ -33,6 +33,9 @@ void endpoint_nothing_held(struct exchange *x)
 #define ROUTE_BELOW 2u
 #define ROUTE_ECHO 4u
 #define ROUTE_OPEN 8u
+#define ROUTE_ADMIN 16u
+#define ROUTE_BOTH 32u
+#define ROUTE_PAGE 64u
 
 struct route {
 	const char *method;
@@ -47,13 +50,26 @@ static const struct route routes[] = {
 #undef ROUTE
 };
 
-static bool leads_to(const char *path, const struct route *r)
+/* Whether there is such a route where the request came in. */
+static bool is_served(const struct route *r, bool admin)
 {
+	if (r->flags & ROUTE_PAGE && !endpoint.conf->chat_page)
+		return false;
+	if (r->flags & ROUTE_ADMIN)
+		return admin || (r->flags & ROUTE_BOTH && !*endpoint.conf->admin_listen);
+	return !admin || r->flags & ROUTE_BOTH;
+}
+
+static bool leads_to(const struct exchange_request *request, const struct route *r)
+{
+	const char *path = request->path;
 	const char *at = r->path ? r->path
 			 : r->flags & ROUTE_ECHO ? endpoint.conf->echo_endpoint
 						 : endpoint.conf->ws_endpoint;
 	size_t len = strlen(at);
 
+	if (!is_served(r, request->admin))
+		return false;
 	if (r->flags & ROUTE_BELOW)
 		return strncmp(path, at, len) == 0 && path[len];
 	return strcmp(path, at) == 0;
@@ -73,7 +89,7 @@ static struct lookup look_up(const struct exchange_request *request)
 	for (size_t i = 0; i < ARRAY_SIZE(routes) && !found.route; i++) {
 		const struct route *r = &routes[i];
 
-		if (!leads_to(request->path, r))
+		if (!leads_to(request, r))
 			continue;
 		found.path_known = true;
 		if (strcmp(r->method, method) != 0 && strcmp(r->method, "*") != 0)
@@ -87,12 +103,12 @@ static struct lookup look_up(const struct exchange_request *request)
 }
 
 /* "GET, HEAD, OPTIONS": what this path takes. */
-static void list_methods(const char *path, char *to, size_t size)
+static void list_methods(const struct exchange_request *request, char *to, size_t size)
 {
 	bool get = false, post = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (!leads_to(path, &routes[i]))
+		if (!leads_to(request, &routes[i]))
 			continue;
 		get |= strcmp(routes[i].method, "GET") == 0;
 		post |= strcmp(routes[i].method, "POST") == 0;
@@ -115,7 +131,7 @@ static void refuse_method(struct exchange *x)
 	};
 	struct buf json = BUF_INIT;
 
-	list_methods(x->request.path, methods, sizeof(methods));
+	list_methods(&x->request, methods, sizeof(methods));
 	exchange_error_json(&json, &(struct exchange_error){ .ending = END_METHOD_NOT_ALLOWED });
 	x->note.ending = END_METHOD_NOT_ALLOWED;
 	exchange_respond(x, ending_facts[END_METHOD_NOT_ALLOWED].http, headers,
@@ -147,7 +163,7 @@ static void answer_options(struct exchange *x)
 {
 	char methods[64];
 
-	list_methods(x->request.path, methods, sizeof(methods));
+	list_methods(&x->request, methods, sizeof(methods));
 	cors_respond_preflight(x, methods);
 }
 

@@ -42,6 +42,7 @@ struct exchange_request {
 	const char *body; /* whole, decoded from chunks; NULL if none */
 	size_t body_len;
 	const char *peer;	 /* "127.0.0.1:4711" */
+	bool admin;		 /* came to admin.listen */
 	bool websocket;		 /* a correct upgrade to WebSocket 13: exchange_accept_ws() may be called */
 };
 

@@ -100,7 +100,7 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
 		snprintf(c->peer, sizeof(c->peer), "local");
 }
 
-void conn_new(struct http *http, evhtp_connection_t *evhtp)
+struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 	bufferevent_event_cb event;
@@ -125,6 +125,7 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp)
 	http->nconns++;
 	stat_add(STAT_ACCEPTED, 1);
 	stat_add(STAT_SOCKETS, 1);
+	return c;
 }
 
 void conn_take_over(struct conn *c)

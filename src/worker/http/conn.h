@@ -58,6 +58,7 @@ struct http {
 	exchange_route_fn route;
 	void *route_arg;
 	evhtp_t *htp;
+	evhtp_t *admin_htp; /* of admin.listen; NULL: there is none */
 	/* libevhtp's own callbacks, and a bufferevent without a socket that it reads clean messages from. */
 	bufferevent_data_cb evhtp_read;
 	bufferevent_data_cb evhtp_write;
@@ -120,6 +121,7 @@ struct conn {
 	bool x_open;	/* x is begun and not closed */
 	bool chunked;	/* of the answer */
 	bool bodyless;	/* the answer may have no body (HEAD, 204, 304) */
+	bool admin;	/* came to admin.listen */
 	bool reset;	/* end by RST: only that tells an HTTP/1.0 client that a stream is not whole */
 	bool counting;	/* out.c watches the output buffer */
 	unsigned served;
@@ -142,7 +144,7 @@ struct conn {
 /* ---- conn.c ---- */
 
 /* A connection for what libevhtp accepted; puts our callbacks in front of its own. */
-void conn_new(struct http *http, evhtp_connection_t *evhtp);
+struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
 /* Start the connection's one timer (NULL: stop it). */

@@ -252,6 +252,7 @@ static void fill_request(struct conn *c)
 	r->body = c->head.has_body ? c->body.data : NULL;
 	r->body_len = c->body.len;
 	r->peer = c->peer;
+	r->admin = c->admin;
 	r->websocket = c->head.method && ws_handshake_asked(&c->head);
 }
 

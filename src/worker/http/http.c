@@ -41,6 +41,8 @@ static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 	http->accept_paused = false;
 	if (http->htp->server)
 		evconnlistener_enable(http->htp->server);
+	if (http->admin_htp && http->admin_htp->server)
+		evconnlistener_enable(http->admin_htp->server);
 	TAILQ_FOREACH(extra, &http->extras, entry)
 		evconnlistener_enable(extra->listener);
 }
@@ -69,6 +71,12 @@ static evhtp_res on_accepted(evhtp_connection_t *evhtp, void *arg)
 	return EVHTP_RES_OK;
 }
 
+static evhtp_res on_admin_accepted(evhtp_connection_t *evhtp, void *arg)
+{
+	conn_new(arg, evhtp)->admin = true;
+	return EVHTP_RES_OK;
+}
+
 /* Accepted sockets inherit these from the listening one. */
 static void set_socket_options(int fd)
 {
@@ -90,18 +98,18 @@ static void set_socket_options(int fd)
 			log_debug("http", "socket option %d: %s", options[i].name, strerror(errno));
 }
 
-static int start_listening(struct http *http, int listen_fd)
+static int start_listening(evhtp_t *htp, int listen_fd)
 {
 	int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0); /* libevhtp closes what it is given */
 
 	if (fd < 0)
 		return -errno;
 	set_socket_options(fd);
-	if (evhtp_accept_socket(http->htp, fd, 0) != 0) {
+	if (evhtp_accept_socket(htp, fd, 0) != 0) {
 		fd_close(&fd);
 		return -EINVAL;
 	}
-	evconnlistener_set_error_cb(http->htp->server, on_accept_error);
+	evconnlistener_set_error_cb(htp->server, on_accept_error);
 	return 0;
 }
 
@@ -117,7 +125,7 @@ static void start_extra(struct http *http, int listen_fd)
 {
 	struct evconnlistener *own = http->htp->server;
 	struct extra_listener *extra;
-	int error = start_listening(http, listen_fd);
+	int error = start_listening(http->htp, listen_fd);
 
 	if (error) {
 		log_warning("http", "cannot accept for another worker: %s", strerror(-error));
@@ -143,16 +151,22 @@ void http_accept_also(struct http *http, int listen_fd, bool on)
 		stop_extra(http, extra);
 }
 
+static void unbind(evhtp_t *htp)
+{
+	if (!htp || !htp->server)
+		return;
+	evhtp_unbind_socket(htp);
+	htp->server = NULL;
+}
+
 static void stop_listening(struct http *http)
 {
 	struct extra_listener *extra;
 
 	while ((extra = TAILQ_FIRST(&http->extras)))
 		stop_extra(http, extra);
-	if (!http->htp->server)
-		return;
-	evhtp_unbind_socket(http->htp);
-	http->htp->server = NULL;
+	unbind(http->htp);
+	unbind(http->admin_htp);
 }
 
 /* ---- draining ---- */
@@ -221,6 +235,28 @@ static void set_sizes_and_times(struct http *http)
 		.conf = conf, .zlib = ws_zlib_open(), .farewell = http->farewell_timeout };
 }
 
+static evhtp_t *open_evhtp(struct http *http, evhtp_post_accept_cb accepted)
+{
+	evhtp_t *htp = evhtp_new(http->base, http);
+
+	BUG_ON(!htp);
+	htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
+	evhtp_set_post_accept_cb(htp, accepted, http);
+	evhtp_set_gencb(htp, on_evhtp_request, http);
+	return htp;
+}
+
+bool http_listen_admin(struct http *http, int listen_fd)
+{
+	int error;
+
+	http->admin_htp = open_evhtp(http, on_admin_accepted);
+	error = start_listening(http->admin_htp, listen_fd);
+	if (error)
+		log_error("http", "cannot accept connections at admin.listen: %s", strerror(-error));
+	return !error;
+}
+
 struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
 	exchange_route_fn route, void *route_arg)
 {
@@ -239,13 +275,10 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->drain_tick = event_new(base, -1, EV_PERSIST, on_drain_tick, http);
 	http->feed = bufferevent_socket_new(base, -1, 0);
-	http->htp = evhtp_new(base, http);
-	BUG_ON(!http->accept_again || !http->drain_tick || !http->feed || !http->htp);
+	http->htp = open_evhtp(http, on_accepted);
+	BUG_ON(!http->accept_again || !http->drain_tick || !http->feed);
 	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
-	http->htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
-	evhtp_set_post_accept_cb(http->htp, on_accepted, http);
-	evhtp_set_gencb(http->htp, on_evhtp_request, http);
-	error = start_listening(http, listen_fd);
+	error = start_listening(http->htp, listen_fd);
 	if (error) {
 		log_error("http", "cannot accept connections: %s", strerror(-error));
 		http_close(http);
@@ -299,6 +332,8 @@ void http_close(struct http *http)
 	buf_release(&http->gather.bytes);
 	h2_close(http);
 	evhtp_free(http->htp);
+	if (http->admin_htp)
+		evhtp_free(http->admin_htp);
 	bufferevent_free(http->feed);
 	event_free(http->accept_again);
 	event_free(http->drain_tick);

@@ -16,6 +16,8 @@ struct http; /* all client connections of this worker */
 /* Serve the listening socket listen_fd (bound, listening, non-blocking; stays the caller's). */
 struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
 	exchange_route_fn route, void *route_arg);
+/* Serve this socket as well: admin.listen, shared by all workers; its requests are marked. Stays the caller's. */
+bool http_listen_admin(struct http *http, int listen_fd) MUST_CHECK;
 /*
  * Accept from the listening socket of another worker as well (on: it does not answer), or no longer. The
  * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
