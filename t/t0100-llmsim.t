@@ -216,6 +216,15 @@ def the_other_endpoints():
         body = json.dumps({"model": "m", "input": ["a", "b"]})
         answer = json.loads(sim.call("POST", "/v1/embeddings", body)[1])
         assert all(isinstance(x, float) for x in answer["data"][0]["embedding"])
+        body = json.dumps({"model": "m", "input": [{"role": "user", "content": "x"}], "max_output_tokens": 3})
+        answer = json.loads(sim.call("POST", "/v1/responses", body)[1])
+        same((answer["status"], answer["output"][0]["content"][0]["text"]), ("incomplete", tokens(3)))
+        body = json.dumps({"model": "m", "input": "[[sim:tokens=2]]", "stream": True})
+        lines = sim.call("POST", "/v1/responses", body)[1].split(b"\n")
+        events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+        same([event["sequence_number"] for event in events], list(range(9)))
+        same(events[-1]["type"], "response.completed")
+        same(events[-1]["response"]["usage"]["output_tokens"], 2)
         same(sim.call("GET", "/v1/nothing")[0].status, 404)
         same(sim.call("GET", "/v1/chat/completions")[0].status, 405)
 

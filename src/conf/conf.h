@@ -37,8 +37,10 @@ typedef struct conf_textmap conf_type_TEXTMAP;
 typedef uint64_t conf_type_LEVEL;
 typedef uint64_t conf_type_FORMAT;
 typedef uint64_t conf_type_HTTP2;
+typedef uint64_t conf_type_RESPONSES;
 typedef uint64_t conf_type_ROOMLEVEL;
 
+enum conf_responses { CONF_RESPONSES_BRIDGE, CONF_RESPONSES_NATIVE };
 enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
 
 /* Who is asked next when a provider cannot serve. */

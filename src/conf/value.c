@@ -29,6 +29,7 @@ static const char *const level_words[] = { "error", "warning", "info", "debug" }
 static const char *const room_level_words[] = { "default", "error", "warning", "info", "debug" };
 static const char *const format_words[] = { "console", "json" };
 static const char *const http2_words[] = { "auto", "off" };
+static const char *const responses_words[] = { "bridge", "native" };
 
 /* How each type is spoken of: "'x' is not a whole number". */
 static const char *const type_names[] = {
@@ -45,6 +46,7 @@ static const char *const type_names[] = {
 	[OPTION_FORMAT] = "a format",
 	[OPTION_SECRETS] = "a list of texts",
 	[OPTION_HTTP2] = "a setting",
+	[OPTION_RESPONSES] = "a setting",
 	[OPTION_ROOMLEVEL] = "a level",
 	[OPTION_TEXTMAP] = "a section",
 };
@@ -184,6 +186,8 @@ static enum verdict whole_parse(
 		return word_parse(text, format_words, ARRAY_SIZE(format_words), value_r);
 	case OPTION_HTTP2:
 		return word_parse(text, http2_words, ARRAY_SIZE(http2_words), value_r);
+	case OPTION_RESPONSES:
+		return word_parse(text, responses_words, ARRAY_SIZE(responses_words), value_r);
 	case OPTION_ROOMLEVEL:
 		return word_parse(text, room_level_words, ARRAY_SIZE(room_level_words), value_r);
 	default:
@@ -502,6 +506,9 @@ void value_format(const struct option *option, const void *object, struct buf *o
 	case OPTION_HTTP2:
 		buf_adds(out, http2_words[*(const uint64_t *)field]);
 		break;
+	case OPTION_RESPONSES:
+		buf_adds(out, responses_words[*(const uint64_t *)field]);
+		break;
 	case OPTION_ROOMLEVEL:
 		buf_adds(out, room_level_words[*(const uint64_t *)field]);
 		break;
@@ -539,6 +546,7 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_FORMAT] = "console or json",
 		[OPTION_SECRETS] = "a list such as [a, b]",
 		[OPTION_HTTP2] = "auto or off",
+		[OPTION_RESPONSES] = "bridge or native",
 		[OPTION_ROOMLEVEL] = "default, error, warning, info or debug",
 		[OPTION_TEXTMAP] = "a section such as {model: [a, b]}",
 	};

@@ -65,7 +65,7 @@ struct provider_call {
 	unsigned provider;
 	char path[64];
 	char *body; /* as the provider got it */
-	bool stream, strip_usage;
+	bool stream, strip_usage, responses;
 	uint64_t max_tokens;
 	char model[64]; /* as it stands in the body */
 	bool mid_event;
@@ -123,6 +123,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	call->provider = call->usage.provider = request->provider;
 	call->stream = request->stream;
 	call->strip_usage = request->strip_usage;
+	call->responses = request->responses;
 	call->max_tokens = request->max_tokens;
 	snprintf(call->model, sizeof(call->model), "%.*s", (int)request->model_len,
 		request->body + request->model_offset);

@@ -722,6 +722,20 @@ START_TEST(fallbacks_have_models)
 }
 END_TEST
 
+START_TEST(responses_is_bridge_or_native)
+{
+	struct conf *conf = good(PROVIDER_ONLY);
+
+	ck_assert_uint_eq(conf->providers[0].responses, CONF_RESPONSES_BRIDGE);
+	conf_free(conf);
+	conf = good("llm: {providers: {p: {base_url: 'http://h/v1', responses: native}}}\n");
+	ck_assert_uint_eq(conf->providers[0].responses, CONF_RESPONSES_NATIVE);
+	conf_free(conf);
+	one_error("llm: {providers: {p: {base_url: 'http://h/v1', responses: yes}}}\n",
+		"f.yaml:1:59: llm.providers.p.responses: 'yes' is not a setting; give bridge or native");
+}
+END_TEST
+
 START_TEST(http2_is_auto_or_off)
 {
 	struct conf *conf = good(IN_PROVIDER("http2: off"));
@@ -1168,7 +1182,7 @@ int main(void)
 		yaml_that_is_refused, size_limit_and_error_limit,
 		all_errors_in_the_order_of_the_file, environment_in_texts, base_urls,
 		keys_from_files, keys_from_text_and_environment, several_keys,
-		several_keys_that_are_refused, fallbacks_are_other_providers, fallbacks_have_models, http2_is_auto_or_off,
+		several_keys_that_are_refused, fallbacks_are_other_providers, fallbacks_have_models, responses_is_bridge_or_native, http2_is_auto_or_off,
 		provider_names_and_number,
 		a_model_of_two_providers, keys_of_clients, hosts_endpoints_origins, run_directory,
 		warnings_of_sections_and_options_without_effect, warnings_of_limits,

@@ -443,6 +443,58 @@ START_TEST(who_waits_long_gets_signs_of_life)
 }
 END_TEST
 
+/* ---- a provider that has the API itself --------------------------------------------------------- */
+
+START_TEST(where_the_provider_has_it_all_passes_through)
+{
+	static const char body[] = "{\"model\":\"groq/llama\",\"input\":\"x\",\"stream\":true,\"tools\":[{\"type\":\"web_search\"}],"
+		"\"previous_response_id\":\"resp_1\",\"max_output_tokens\":7}";
+	struct client c;
+
+	open_endpoints();
+	fake_providers[1].responses = CONF_RESPONSES_NATIVE;
+	ask(&c, body);
+	ck_assert_str_eq(running(0)->path, "/responses");
+	ck_assert(running(0)->responses && running(0)->stream && !running(0)->strip_usage);
+	ck_assert_uint_eq(running(0)->max_tokens, 7);
+	ck_assert_str_eq(running(0)->body,
+		"{\"model\":\"llama\",\"input\":\"x\",\"stream\":true,\"tools\":[{\"type\":\"web_search\"}],"
+		"\"previous_response_id\":\"resp_1\",\"max_output_tokens\":7}");
+	ck_assert_int_eq(fake_inside, 1);
+	answer_head(0, true);
+	answer_event(0, "{\"type\":\"response.created\"}");
+	answer_event(0, "{\"type\":\"response.new\"}");
+	ck_assert_str_eq(body_of(&c),
+		"data: {\"type\":\"response.created\"}\n\ndata: {\"type\":\"response.new\"}\n\n");
+	answer_end(0, &(struct provider_result){ .ending = END_PROVIDER_RESET, .answered = true });
+	ck_has(body_of(&c), "\n\nevent: error\ndata: {\"type\":\"error\",\"sequence_number\":2,\"code\":\"provider_reset\","
+		"\"param\":null,\"message\":\"");
+	ck_assert(c.finished);
+	client_close(&c);
+
+	/* What the provider itself says of a failure is all there is. */
+	ask(&c, body);
+	answer_head(1, true);
+	answer_event(1, "{\"type\":\"response.failed\"}");
+	answer_end(1, &(struct provider_result){ .ending = END_STREAM_ERROR, .answered = true });
+	ck_assert_str_eq(body_of(&c), "data: {\"type\":\"response.failed\"}\n\n");
+	ck_assert_int_eq(c.x.note.ending, END_STREAM_ERROR);
+	ck_assert(c.finished);
+	client_close(&c);
+
+	ask(&c, "{\"model\":\"groq/llama\",\"prompt\":{\"id\":\"p\"}}");
+	answer_head(2, false);
+	answer_bytes(2, "{\"object\":\"response\"}");
+	answer_complete(2);
+	ck_assert_str_eq(body_of(&c), "{\"object\":\"response\"}");
+	client_close(&c);
+	ask(&c, "{\"model\":\"gpt-4o\",\"prompt\":{\"id\":\"p\"}}"); /* the other one has not */
+	ck_assert_int_eq(c.status, 400);
+	client_close(&c);
+	fake_providers[1].responses = CONF_RESPONSES_BRIDGE;
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("endpoint_responses", input_becomes_messages, parameters_are_translated,
@@ -451,5 +503,5 @@ int main(void)
 		without_stream_the_response_comes_whole,
 		a_failure_is_a_status_before_and_an_event_after_the_beginning,
 		an_answer_that_is_of_no_use_fails, a_stream_waits_for_its_client_and_ends_with_it,
-		who_waits_long_gets_signs_of_life);
+		who_waits_long_gets_signs_of_life, where_the_provider_has_it_all_passes_through);
 }

@@ -122,6 +122,10 @@ static void whole_json(struct answer *a, struct buf *out)
 		embedding(a, out);
 		return;
 	}
+	if (a->kind == ANSWER_RESPONSE) {
+		native_object(a, true, out);
+		return;
+	}
 	buf_addf(out,
 	        "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64
 	        ",\"model\":\"%s\",\"choices\":[",

@@ -12,7 +12,7 @@
 #include "tools/llmsim/text.h"
 #include "tools/llmsim/wheel.h"
 
-enum answer_kind { ANSWER_CHAT, ANSWER_COMPLETION, ANSWER_EMBEDDING };
+enum answer_kind { ANSWER_CHAT, ANSWER_COMPLETION, ANSWER_EMBEDDING, ANSWER_RESPONSE };
 
 struct account;
 
@@ -75,5 +75,11 @@ void answer_usage(const struct answer *a, struct buf *out);
 void stream_start(struct answer *a);
 /* There is room again for a stream that was paused. */
 void stream_resume(struct answer *a);
+
+/* native.c: ANSWER_RESPONSE. The response object, in progress or whole; the events before, of and behind the tokens. */
+void native_object(const struct answer *a, bool whole, struct buf *out);
+void native_begin(const struct answer *a, struct buf *out);
+void native_token(const struct answer *a, struct buf *out);
+void native_end(const struct answer *a, struct buf *out);
 
 #endif

@@ -53,9 +53,8 @@ static void count_tokens(struct answer *a, const struct buf *text)
 	a->prompt_tokens += TOKENS_PER_MESSAGE + text->len / BYTES_PER_TOKEN;
 }
 
-static void read_messages(struct answer *a, struct ask *ask)
+static void read_messages(struct answer *a, struct ask *ask, const json_t *messages)
 {
-	const json_t *messages = json_object_get(ask->body, "messages");
 	size_t i;
 	json_t *message;
 
@@ -87,8 +86,11 @@ static void read_body(struct answer *a, struct ask *ask)
 	a->include_usage = json_is_true(
 	        json_object_get(json_object_get(ask->body, "stream_options"), "include_usage"));
 	if (a->kind == ANSWER_CHAT) {
-		read_messages(a, ask);
+		read_messages(a, ask, json_object_get(ask->body, "messages"));
+	} else if (a->kind == ANSWER_RESPONSE && json_is_array(json_object_get(ask->body, key))) {
+		read_messages(a, ask, json_object_get(ask->body, key));
 	} else {
+		ask->user_is_last = true;
 		content_of(json_object_get(ask->body, key), &ask->last);
 		buf_add(&ask->user, ask->last.data, ask->last.len);
 		count_tokens(a, &ask->last);
@@ -187,7 +189,7 @@ static bool let_in(struct answer *a)
 
 static bool well_formed(struct answer *a, struct ask *ask)
 {
-	static const char *const keys[] = {"messages", "prompt", "input"};
+	static const char *const keys[] = {"messages", "prompt", "input", "input"};
 	const json_t *what = json_object_get(ask->body, keys[a->kind]);
 	char message[256];
 
@@ -221,7 +223,7 @@ static bool read_directive(struct answer *a, struct ask *ask)
 	if (why.len) {
 		buf_adds(&why, " (in the [[sim:...]] directive)");
 		good = refuse(a, "bad_request", 400, NULL, why.data);
-	} else if (ask->user_is_last || a->kind != ANSWER_CHAT) {
+	} else if (ask->user_is_last) {
 		memmove(ask->user.data + start, ask->user.data + end, ask->user.len - end + 1);
 		ask->user.len -= end - start;
 	}
@@ -309,6 +311,8 @@ static void plan_text(struct answer *a, const struct ask *ask)
 	}
 	if (!json_is_integer(limit))
 		limit = json_object_get(ask->body, "max_tokens");
+	if (!json_is_integer(limit))
+		limit = json_object_get(ask->body, "max_output_tokens");
 	text_init(&a->text, mode, (unsigned)tokens, (uint64_t)sim.options.seed + a->serial,
 	        ask->user.data);
 	most = json_integer_value(limit);

@@ -15,6 +15,7 @@ static const struct {
         {"/v1/chat/completions", ANSWER_CHAT},
         {"/v1/completions", ANSWER_COMPLETION},
         {"/v1/embeddings", ANSWER_EMBEDDING},
+        {"/v1/responses", ANSWER_RESPONSE},
 };
 
 static void models(struct http_request *req)

@@ -85,6 +85,10 @@ static void add_begin(const struct answer *a)
 {
 	static const char end[] = "},\"logprobs\":null,\"finish_reason\":null}";
 
+	if (a->kind == ANSWER_RESPONSE) {
+		native_begin(a, &event);
+		event_to_batch(a);
+	}
 	if (a->kind != ANSWER_CHAT)
 		return;
 	if (a->tool)
@@ -112,6 +116,8 @@ static void make_surroundings(struct answer *a)
 	static const char *const ends[] = {"\"}", "\"", "\"}}]}"};
 	unsigned form = a->tool ? 2 : a->kind == ANSWER_COMPLETION;
 
+	if (a->kind == ANSWER_RESPONSE)
+		return;
 	chunk_start(a, &a->before);
 	buf_adds(&a->before, starts[form]);
 	buf_addf(&a->after, "%s,\"logprobs\":null,\"finish_reason\":null}", ends[form]);
@@ -120,6 +126,12 @@ static void make_surroundings(struct answer *a)
 
 static void add_token(struct answer *a, int64_t special)
 {
+	if (a->kind == ANSWER_RESPONSE) {
+		native_token(a, &event);
+		event_to_batch(a);
+		a->sent++;
+		return;
+	}
 	buf_add(&event, a->before.data, a->before.len);
 	if (a->plan.id == FAULT_BIG_TOKEN && (int64_t)a->sent == special) {
 		size_t size = a->plan.bytes > 0 ? (size_t)a->plan.bytes : DEFAULT_BIG_BYTES;
@@ -140,6 +152,12 @@ static void add_end(const struct answer *a)
 {
 	const char *end = line_end(a);
 
+	if (a->kind == ANSWER_RESPONSE) {
+		native_end(a, &event);
+		event_to_batch(a);
+		reply_last_chunk(a->req, &batch);
+		return;
+	}
 	if (a->kind == ANSWER_CHAT)
 		add_choice(a,
 		        "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}",

@@ -36,6 +36,7 @@ struct completion_kind {
 	unsigned kinds;	      /* ... of one of these: bits 1 << enum json_kind */
 	const char *wanted;   /* the same in words */
 	bool streams;	      /* takes "stream" */
+	bool responses;	      /* events are those of the Responses API, and tell usage unasked */
 };
 #define COMPLETION(symbol, ...) extern const struct completion_kind completion_##symbol;
 #include "worker/endpoint/completions.def"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * chat_completions.c - POST bodies of OpenAI's API that a provider answers:
- * /v1/chat/completions, /v1/completions, /v1/embeddings (completions.def).
+ * /v1/chat/completions, /v1/completions, /v1/embeddings, and /v1/responses where the provider has
+ * that itself (completions.def).
  *
  * With "stream": true the client takes a place of max_connections, and the provider's
  * event stream goes to it as the bytes come: nothing is parsed, copied or allocated per
@@ -16,6 +17,7 @@
 #include "worker/endpoint/apps.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "base/json_scan.h"
 #include "conf/conf.h"
 #include "worker/admit/admit.h"
@@ -31,6 +33,7 @@ struct completion {
 	struct admit_place place;
 	struct event *keepalive; /* streams only */
 	uint64_t heard_ms;	 /* when the client last got a byte */
+	uint64_t events;	 /* of the Responses API that were passed on */
 	bool passing;		 /* the provider's bytes are an event stream, they go straight on */
 	bool collecting;	 /* they are one body, kept here: */
 	struct buf body;
@@ -59,14 +62,36 @@ static void begin_stream(struct completion *c)
 	c->heard_ms = clock_ms();
 }
 
+static const struct completion_kind *kind_of(const struct completion *c)
+{
+	return container_of(c->x->app, struct completion_kind, app);
+}
+
+/* The same in the shape of the Responses API, whose events are numbered. */
+static void add_error_event(struct buf *out, const struct completion *c, const struct exchange_error *error)
+{
+	const struct ending_facts *facts = &ending_facts[error->ending];
+	const char *message = error->message ? error->message : facts->text;
+
+	buf_addf(out, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":%" PRIu64
+		",\"code\":\"%s\",\"param\":null,\"message\":", c->events, facts->code);
+	json_add_string(out, message, strlen(message));
+	buf_adds(out, "}");
+}
+
 /* The client cannot be told by a status any more: an event, then the end without "[DONE]". */
 static void fail_in_band(struct completion *c, const struct exchange_error *error, bool at_boundary)
 {
 	struct buf event = BUF_INIT;
 
 	/* An event that was cut short would swallow ours. */
-	buf_adds(&event, at_boundary ? "data: " : "\n\ndata: ");
-	exchange_error_json(&event, error);
+	buf_adds(&event, at_boundary ? "" : "\n\n");
+	if (kind_of(c)->responses) {
+		add_error_event(&event, c, error);
+	} else {
+		buf_adds(&event, "data: ");
+		exchange_error_json(&event, error);
+	}
 	buf_adds(&event, "\n\n");
 	c->x->note.ending = error->ending;
 	exchange_write(c->x, event.data, event.len);
@@ -158,7 +183,7 @@ static void end_late(struct completion *c)
 {
 	struct buf events = BUF_INIT;
 
-	if (late_json_events(c->body.data, c->body.len, &events)) {
+	if (!kind_of(c)->responses && late_json_events(c->body.data, c->body.len, &events)) {
 		exchange_write(c->x, events.data, events.len);
 		exchange_finish(c->x);
 	} else {
@@ -190,13 +215,32 @@ static void on_end(struct provider_call *call, const struct provider_result *res
 		end_well(c);
 	} else if (c->x->state == EXCHANGE_ASKED) {
 		endpoint_respond_failure(c->x, result);
+	} else if (c->x->state == EXCHANGE_STREAMING && kind_of(c)->responses &&
+		result->ending == END_STREAM_ERROR) {
+		/* "response.failed" or "error": the client has it already, and expects nothing behind it. */
+		c->x->note.ending = result->ending;
+		exchange_finish(c->x);
 	} else if (c->x->state == EXCHANGE_STREAMING) {
 		endpoint_failure(&e, result);
 		fail_in_band(c, &e.error, !c->passing || call_at_boundary(call));
 	}
 }
 
+static void on_event(struct provider_call *call, const char *data, size_t len, void *arg)
+{
+	struct completion *c = arg;
+
+	c->events++;
+}
+
 static const struct provider_asker asker = {
+	.on_head = on_head,
+	.has_room = has_room,
+	.on_bytes = on_bytes,
+	.on_end = on_end,
+};
+static const struct provider_asker counting_asker = {
+	.on_event = on_event,
 	.on_head = on_head,
 	.has_room = has_room,
 	.on_bytes = on_bytes,
@@ -218,11 +262,12 @@ static void start_call(struct completion *c, const struct completion_kind *kind,
 		.max_tokens = ask->max_tokens,
 		.stream = ask->stream,
 		.strip_usage = ask->strip_usage,
+		.responses = kind->responses,
 		.request_id = c->x->id,
 		.traceparent = exchange_header(c->x, "traceparent"),
 	};
 
-	c->call = call_start(endpoint.providers, &request, &asker, c);
+	c->call = call_start(endpoint.providers, &request, kind->responses ? &counting_asker : &asker, c);
 	if (ask->stream) {
 		c->heard_ms = clock_ms();
 		c->keepalive = evtimer_new(endpoint.base, keepalive_due, c);
@@ -275,7 +320,7 @@ static void on_close(struct exchange *x)
 	free(c);
 }
 
-#define COMPLETION(symbol, path, must_have, of_kinds, in_words, may_stream)                     \
+#define COMPLETION(symbol, path, must_have, of_kinds, in_words, may_stream, of_responses)                   \
 	const struct completion_kind completion_##symbol = {                                    \
 		.app = { .name = "completion_" #symbol, .on_start = on_start,                   \
 			.on_room = on_room, .on_close = on_close },                             \
@@ -284,6 +329,7 @@ static void on_close(struct exchange *x)
 		.kinds = of_kinds,                                                              \
 		.wanted = in_words,                                                             \
 		.streams = may_stream,                                                          \
+		.responses = of_responses,                                                      \
 	};
 #include "worker/endpoint/completions.def"
 #undef COMPLETION

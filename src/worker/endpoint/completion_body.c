@@ -131,9 +131,9 @@ static bool check_kinds(const struct completion_kind *kind, const struct json_fi
 {
 	if (document->kind != JSON_IS_OBJECT)
 		endpoint_fault(e, END_BAD_REQUEST, NULL, "the body must be a JSON object");
-	else if (field->kind == JSON_IS_MISSING)
+	else if (kind->field && field->kind == JSON_IS_MISSING)
 		endpoint_fault(e, END_BAD_REQUEST, kind->field, "'%s' is missing", kind->field);
-	else if (!(kind->kinds & 1u << field->kind))
+	else if (kind->field && !(kind->kinds & 1u << field->kind))
 		endpoint_fault(e, END_BAD_REQUEST, kind->field, "'%s' must be %s", kind->field,
 			kind->wanted);
 	else if (stream->kind != JSON_IS_BOOL && stream->kind != JSON_IS_NULL &&
@@ -148,13 +148,14 @@ bool completion_read(const struct completion_kind *kind, const struct exchange *
 	struct completion_ask *ask, struct endpoint_error *e)
 {
 	const struct exchange_request *request = &x->request;
-	enum { DOCUMENT, FIELD, MODEL, STREAM, OPTIONS, INCLUDE, NEW_MAX, OLD_MAX };
-	struct json_find found[] = { [DOCUMENT] = { .path = "" }, [FIELD] = { .path = kind->field },
+	enum { DOCUMENT, FIELD, MODEL, STREAM, OPTIONS, INCLUDE, NEW_MAX, OLD_MAX, OUTPUT_MAX };
+	struct json_find found[] = { [DOCUMENT] = { .path = "" }, [FIELD] = { .path = kind->field ? kind->field : "" },
 		[MODEL] = { .path = "model" }, [STREAM] = { .path = "stream" },
 		[OPTIONS] = { .path = "stream_options" },
 		[INCLUDE] = { .path = "stream_options.include_usage" },
 		[NEW_MAX] = { .path = "max_completion_tokens" },
-		[OLD_MAX] = { .path = "max_tokens" } };
+		[OLD_MAX] = { .path = "max_tokens" },
+		[OUTPUT_MAX] = { .path = "max_output_tokens" } };
 	struct edit model = { 0 }, options = { 0 };
 	struct json_fault fault;
 
@@ -171,18 +172,23 @@ bool completion_read(const struct completion_kind *kind, const struct exchange *
 	}
 	if (!check_kinds(kind, &found[DOCUMENT], &found[FIELD], &found[STREAM], e))
 		return false;
+	if (is_empty(request->body, &found[DOCUMENT])) {
+		endpoint_fault(e, END_BAD_REQUEST, NULL, "the body is an empty object");
+		return false;
+	}
 	if (!endpoint_aim(request->body, &found[MODEL], &ask->target)) {
 		endpoint_fault(e, END_BAD_REQUEST, "model",
 			"'model' must be a string of less than %d bytes", ENDPOINT_MODEL_BYTES);
 		return false;
 	}
 	ask->stream = kind->streams && json_find_true(request->body, &found[STREAM]);
-	ask->strip_usage = ask->stream &&
+	ask->strip_usage = ask->stream && !kind->responses &&
 		endpoint.conf->providers[ask->target.provider].stream_usage &&
 		edit_options(&options, request->body, &found[DOCUMENT], &found[OPTIONS],
 			&found[INCLUDE]);
 	if (!json_find_uint(request->body, &found[NEW_MAX], &ask->max_tokens) &&
-		!json_find_uint(request->body, &found[OLD_MAX], &ask->max_tokens))
+		!json_find_uint(request->body, &found[OLD_MAX], &ask->max_tokens) &&
+		!json_find_uint(request->body, &found[OUTPUT_MAX], &ask->max_tokens))
 		ask->max_tokens = 0;
 	edit_model(&model, request->body, &found[DOCUMENT], &found[MODEL], ask);
 	make_body(request, &model, &options, ask);

@@ -6,9 +6,12 @@
  * events. They begin when the provider has accepted, so what fails before is a true HTTP
  * status; a client that has to wait long gets the first two earlier, and signs of life. Without
  * it the response is told when it is complete, and no place is taken.
+ *
+ * Where the provider has the API itself (responses: native), all of it passes through: chat_completions.c.
  */
 #include "base/base.h"
 #include "base/json_scan.h"
+#include "conf/conf.h"
 #include "worker/admit/admit.h"
 #include "worker/endpoint/apps.h"
 #include "worker/endpoint/completion_body.h"
@@ -96,7 +99,18 @@ static bool read_request(struct exchange *x, struct responses_ask *ask, struct e
 	return false;
 }
 
-static void on_start(struct exchange *x)
+/* Does it go to a provider that has this API itself? What cannot be read is not told here. */
+static bool is_native(const struct exchange *x)
+{
+	struct json_find model = { .path = "model" };
+	struct endpoint_target target;
+
+	return json_scan(x->request.body, x->request.body_len, ENDPOINT_JSON_DEPTH, &model, 1, NULL) &&
+		endpoint_aim(x->request.body, &model, &target) &&
+		endpoint.conf->providers[target.provider].responses == CONF_RESPONSES_NATIVE;
+}
+
+static void start_bridge(struct exchange *x)
 {
 	struct responses *r = xcalloc(1, sizeof(*r));
 	struct responses_run *run = &r->run;
@@ -118,6 +132,17 @@ static void on_start(struct exchange *x)
 	}
 	run->owner = run->ask.stream ? &stream_owner : &whole_owner;
 	run_start(run, NULL, NULL, 0);
+}
+
+/* From the bridge to the passage: the exchange gets another app before it has begun. */
+static void on_start(struct exchange *x)
+{
+	if (is_native(x)) {
+		x->app = &completion_responses.app;
+		x->app->on_start(x);
+	} else {
+		start_bridge(x);
+	}
 }
 
 static void on_room(struct exchange *x)

@@ -38,10 +38,20 @@ static bool has_member(const char *json, size_t len, const char *quoted)
 	return false;
 }
 
-enum { USAGE_PROMPT, USAGE_COMPLETION, USAGE_CHOICES, USAGE_FIRST_CHOICE, USAGE_FINDS };
+enum {
+	USAGE_PROMPT,
+	USAGE_COMPLETION,
+	USAGE_INPUT, /* as the Responses API calls them */
+	USAGE_OUTPUT,
+	USAGE_CHOICES,
+	USAGE_FIRST_CHOICE,
+	USAGE_FINDS
+};
 #define USAGE_PATHS                                                                             \
 	{ [USAGE_PROMPT] = { .path = "usage.prompt_tokens" },                                   \
 		[USAGE_COMPLETION] = { .path = "usage.completion_tokens" },                     \
+		[USAGE_INPUT] = { .path = "usage.input_tokens" },                               \
+		[USAGE_OUTPUT] = { .path = "usage.output_tokens" },                             \
 		[USAGE_CHOICES] = { .path = "choices" },                                        \
 		[USAGE_FIRST_CHOICE] = { .path = "choices[0]" } }
 
@@ -54,14 +64,36 @@ static bool is_usage_chunk(const struct json_find *found)
 }
 
 /* The last report counts: some providers give one with each event. */
-static void note_usage(struct provider_call *call, const char *json, const struct json_find *found)
+static void note_tokens(struct provider_call *call, const char *json, const struct json_find *prompt,
+	const struct json_find *completion)
 {
 	struct provider_usage *usage = &call->usage;
 
-	if (json_find_uint(json, &found[USAGE_PROMPT], &usage->prompt_tokens))
+	if (json_find_uint(json, prompt, &usage->prompt_tokens))
 		usage->known = true;
-	if (json_find_uint(json, &found[USAGE_COMPLETION], &usage->completion_tokens))
+	if (json_find_uint(json, completion, &usage->completion_tokens))
 		usage->known = true;
+}
+
+static void note_usage(struct provider_call *call, const char *json, const struct json_find *found)
+{
+	note_tokens(call, json, &found[USAGE_INPUT], &found[USAGE_OUTPUT]);
+	note_tokens(call, json, &found[USAGE_PROMPT], &found[USAGE_COMPLETION]);
+}
+
+/* Is this the last event of a stream of the Responses API? Takes its usage along. */
+static bool ends_response(struct provider_call *call, const char *data, size_t len)
+{
+	struct json_find found[] = { { .path = "type" }, { .path = "response.usage.input_tokens" },
+		{ .path = "response.usage.output_tokens" } };
+
+	if (!has_member(data, len, "\"response\"") ||
+		!json_scan(data, len, DEPTH_MAX, found, ARRAY_SIZE(found), NULL))
+		return false;
+	note_tokens(call, data, &found[1], &found[2]);
+	return json_find_equals(data, &found[0], "response.completed") ||
+		json_find_equals(data, &found[0], "response.incomplete") ||
+		json_find_equals(data, &found[0], "response.failed");
 }
 
 static bool is_error(const char *data, size_t len)
@@ -71,12 +103,14 @@ static bool is_error(const char *data, size_t len)
 	if (!memmem(data, len, "\"error\"", 7) || !json_scan(data, len, DEPTH_MAX, found, 3, NULL))
 		return false;
 	return found[0].kind > JSON_IS_NULL || json_find_equals(data, &found[1], "error") ||
-		json_find_equals(data, &found[2], "error");
+		json_find_equals(data, &found[2], "error") ||
+		json_find_equals(data, &found[2], "response.failed");
 }
 
 bool answer_error_text(const struct answer *answer, char *to, size_t size)
 {
-	static const char *const paths[] = { "error.message", "message", "error" };
+	static const char *const paths[] = { "error.message", "message", "error",
+		"response.error.message" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths) && answer->error; i++) {
 		struct json_find found = { .path = paths[i] };
@@ -170,8 +204,10 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 		buf_add(&answer->body, data,
 			len < ANSWER_REFUSAL_MAX_BYTES ? len : ANSWER_REFUSAL_MAX_BYTES);
 	}
+	if (call->responses && ends_response(call, data, len))
+		answer->done = true;
 	CALL_ASKER(call, on_event, data, len, call->arg);
-	return !call->cancelled;
+	return !call->cancelled && !answer->done;
 }
 
 static bool has_room(struct provider_call *call)

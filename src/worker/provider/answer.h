@@ -35,7 +35,7 @@ struct answer {
 	const char *unpassed, *event_end;
 	uint64_t events;	  /* of a stream */
 	bool finished;		  /* a finish_reason was seen */
-	bool done;		  /* "[DONE]" was seen: what follows is ignored */
+	bool done;		  /* "[DONE]", or the last event, was seen: what follows is ignored */
 	bool error;		  /* the stream reported an error */
 	const char *incomprehensible; /* why it is; NULL: it is not */
 };

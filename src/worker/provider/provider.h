@@ -80,7 +80,7 @@ struct provider_usage {
  * as it comes. Any other answer is collected (16 MiB at most), checked to be JSON, and then passed on
  * whole: on_head(), on_bytes() once, without has_room(), on_end(END_COMPLETE); if it is not JSON,
  * there is on_end(END_PROVIDER_GARBAGE) only. A stream is complete with [DONE], or at its
- * end when a finish_reason came; bytes behind [DONE] may come in the same block as it.
+ * end when a finish_reason came, or (of the Responses API) with its last event; bytes behind [DONE] may come in the same block as it.
  */
 
 /*
@@ -112,6 +112,8 @@ struct provider_request {
 	size_t model_offset, model_len; /* of the model's value in the body, quotes included; len 0: it has none */
 	uint64_t max_tokens;	 /* most tokens of the answer; 0: the request does not say */
 	bool stream;		 /* an SSE answer is expected: a stream without its end is an error */
+	bool responses;		 /* of the Responses API: a stream is complete with response.completed or .incomplete;
+				  * fallbacks without "responses: native" are passed over */
 	bool strip_usage;	 /* the usage chunk of the stream (no choices) is for us alone; see on_bytes() */
 	const char *request_id;	 /* sent on as X-Request-Id */
 	const char *traceparent; /* sent on if not NULL */

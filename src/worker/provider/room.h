@@ -151,6 +151,7 @@ struct provider_call {
 	size_t ahead_at;  /* so much of that has been passed on */
 	bool fell_behind; /* there was too much of that */
 	bool strip_usage;
+	bool responses;
 	bool told_head; /* on_head() was called */
 	bool paused;
 	uint64_t uploaded;    /* bytes of the body that the provider took */

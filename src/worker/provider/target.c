@@ -155,6 +155,7 @@ void target_open(struct provider_call *call, const struct provider_request *requ
 	call->stream = request->stream;
 	call->path = xstrdup(request->path);
 	call->strip_usage = request->strip_usage;
+	call->responses = request->responses;
 	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
 	make_headers(call, request);
 	arrive(call, call->provider);
@@ -163,18 +164,32 @@ void target_open(struct provider_call *call, const struct provider_request *requ
 	call->model_tally = tally_of(call->provider, call->asked, &model);
 }
 
+/* The next of the chain that speaks what was asked; its length: there is none. */
+static size_t next_in_chain(const struct provider_call *call)
+{
+	const struct provider *providers = call->provider->all->provider;
+	size_t at = call->chain_next;
+
+	while (at < call->chain->count && call->responses &&
+		providers[call->chain->target[at].provider].conf->responses != CONF_RESPONSES_NATIVE)
+		at++;
+	return at;
+}
+
 bool target_has_next(const struct provider_call *call)
 {
-	return call->chain_next < call->chain->count;
+	return next_in_chain(call) < call->chain->count;
 }
 
 void target_next(struct provider_call *call)
 {
-	const struct conf_target *target = &call->chain->target[call->chain_next++];
+	size_t at = next_in_chain(call);
+	const struct conf_target *target = &call->chain->target[at];
 	struct providers *all = call->provider->all;
 	struct json_find model;
 
-	BUG_ON(target->provider >= all->count);
+	BUG_ON(at >= call->chain->count || target->provider >= all->count);
+	call->chain_next = (unsigned)at + 1;
 	restore_body(call);
 	arrive(call, &all->provider[target->provider]);
 	model = model_of(call);
