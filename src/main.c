@@ -67,7 +67,7 @@ static int print_texts(const char *what)
 }
 
 /* Nobody reads standard error of a daemon: its lines must have another place. */
-static int serve_in_background(struct conf *conf)
+static int serve_in_background(struct conf *conf, char **argv)
 {
 	char error[256];
 	int fd;
@@ -79,14 +79,15 @@ static int serve_in_background(struct conf *conf)
 	}
 	fd = daemon_begin(error);
 	if (fd >= 0)
-		return master_run(conf, fd);
+		return master_run(conf, fd, argv);
 	fprintf(stderr, "headgate: %s\n", error);
 	conf_free(conf);
 	return EXIT_FAILURE;
 }
 
 /* With a configuration: do it. All its errors go to stderr, one a line. */
-static int with_config(const char *path, bool path_given, enum command command, const char *word)
+static int with_config(const char *path, bool path_given, enum command command, const char *word,
+	char **argv)
 {
 	struct conf_texts errors = { 0 };
 	struct conf *conf;
@@ -104,10 +105,10 @@ static int with_config(const char *path, bool path_given, enum command command, 
 		conf_texts_release(&errors);
 		return EXIT_CONF;
 	}
-	if (command == COMMAND_SERVE)
-		return master_run(conf, -1);
+	if (command == COMMAND_SERVE || (command == COMMAND_DAEMON && master_is_upgrade()))
+		return master_run(conf, -1, argv);
 	if (command == COMMAND_DAEMON)
-		return serve_in_background(conf);
+		return serve_in_background(conf, argv);
 	if (command == COMMAND_TELL) {
 		status = tell(conf, word);
 	} else if (command == COMMAND_DUMP) {
@@ -171,5 +172,5 @@ int main(int argc, char **argv)
 			word);
 		return EXIT_CONF;
 	}
-	return with_config(path, path_given, command, word);
+	return with_config(path, path_given, command, word, argv);
 }

@@ -107,7 +107,7 @@ static bool open_segment(struct master *m)
 	char *dir = slash && slash > path ? xmemdup0(path, (size_t)(slash - path)) : xstrdup("/");
 
 	if (make_run_dir(dir)) {
-		m->shm = limits_segment(m->conf, m->nslots, path, error);
+		m->shm = limits_segment(m->conf, m->nslots, path, m->upgrade.elder, error);
 		if (!m->shm)
 			log_error("master", "%s", error);
 		else {
@@ -120,9 +120,19 @@ static bool open_segment(struct master *m)
 	return m->shm != NULL;
 }
 
+/* Is our segment the one that our elder made? */
+static bool is_adopted(const struct master *m)
+{
+	return m->upgrade.elder && m->shm && shm_is_adopted(m->shm);
+}
+
 static bool open_wakes(struct master *m)
 {
 	for (unsigned i = 0; i < m->nslots; i++) {
+		if (is_adopted(m)) {
+			m->wake_fds[i] = m->upgrade.wake_fds[i];
+			continue;
+		}
 		m->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (m->wake_fds[i] < 0)
 			return false;
@@ -139,25 +149,45 @@ static int *no_fds(unsigned n)
 	return fds;
 }
 
-/* Our own sockets, or those that the service manager has opened. */
+/* Sockets that somebody else opened: our elder, if it listens where we shall, or the service manager. */
+static int *given_doors(struct master *m, unsigned *count_r)
+{
+	struct upgrade *u = &m->upgrade;
+	int *given = NULL;
+
+	*count_r = 0;
+	if (u->elder && listen_is_at(u->listen_fds[0], m->conf->host, m->conf->port)) {
+		*count_r = u->nlisten;
+		given = xcalloc(u->nlisten, sizeof(*given));
+		memcpy(given, u->listen_fds, u->nlisten * sizeof(*given));
+	} else if (u->elder) {
+		log_warning("master", "upgrade: another address: clients that wait at the old one are lost");
+		listen_close(u->listen_fds, u->nlisten);
+	} else if ((*count_r = notify_listen_fds())) {
+		given = xcalloc(*count_r, sizeof(*given));
+		for (unsigned i = 0; i < *count_r; i++)
+			given[i] = LISTEN_FDS_START + (int)i;
+		log_info("master", "%u listening socket%s given to us (LISTEN_FDS); chat.websocket.host and port "
+			"are not looked at", *count_r, *count_r == 1 ? " was" : "s were");
+	}
+	return given;
+}
+
 static bool open_doors(struct master *m)
 {
 	const struct conf *conf = m->conf;
-	unsigned ngiven = notify_listen_fds();
-	int *given = no_fds(ngiven + 1);
+	unsigned ngiven;
+	int *given = given_doors(m, &ngiven);
 	char error[ERROR_BYTES];
 	bool good;
 
-	for (unsigned i = 0; i < ngiven; i++)
-		given[i] = LISTEN_FDS_START + (int)i;
-	good = ngiven ? listen_adopt(given, ngiven, m->listen_fds, m->ndoors, m->url, error)
-		      : listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors,
-				m->url, error);
+	m->nlisten = ngiven > m->ndoors ? ngiven : m->ndoors;
+	m->listen_fds = no_fds(m->nlisten);
+	good = given ? listen_adopt(given, ngiven, m->listen_fds, m->ndoors, m->url, error)
+		     : listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors,
+			       m->url, error);
 	if (!good)
 		log_error("master", "%s", error);
-	else if (ngiven)
-		log_info("master", "%u listening socket%s given to us (LISTEN_FDS); chat.websocket.host and port "
-			"are not looked at", ngiven, ngiven == 1 ? " was" : "s were");
 	free(given);
 	return good;
 }
@@ -167,6 +197,10 @@ static bool open_pid_file(struct master *m)
 	char error[ERROR_BYTES];
 	int stale;
 
+	if (m->upgrade.elder && pidfile_is(m->upgrade.pid_fd, m->conf->pid_file)) {
+		m->pid_fd = m->upgrade.pid_fd; /* locked; it says our elder's pid until we are ready */
+		return true;
+	}
 	m->pid_fd = pidfile_open(m->conf->pid_file, &stale, error);
 	if (m->pid_fd < 0) {
 		log_error("master", "%s", error);
@@ -204,18 +238,26 @@ void boot_reopen_log(struct master *m)
 static bool open_admin(struct master *m)
 {
 	const struct conf *conf = m->conf;
+	struct upgrade *u = &m->upgrade;
 	char error[ERROR_BYTES];
+	bool good;
 
 	if (!*conf->admin_host)
 		return true;
 	if (!listen_is_local(conf->admin_host))
 		log_warning("master", "admin.listen is %s: anybody who reaches this address sees /status and /metrics",
 			conf->admin_listen);
-	if (listen_open(conf->admin_host, conf->admin_port, ADMIN_BACKLOG, &m->admin_fd, 1, m->admin_url,
-		    error))
-		return true;
-	log_error("master", "admin.listen: %s", error);
-	return false;
+	if (u->elder && listen_is_at(u->admin_fd, conf->admin_host, conf->admin_port)) {
+		good = listen_adopt(&u->admin_fd, 1, &m->admin_fd, 1, m->admin_url, error);
+	} else {
+		if (u->elder)
+			fd_close(&u->admin_fd);
+		good = listen_open(conf->admin_host, conf->admin_port, ADMIN_BACKLOG, &m->admin_fd, 1,
+			m->admin_url, error);
+	}
+	if (!good)
+		log_error("master", "admin.listen: %s", error);
+	return good;
 }
 
 /* One generation serves, and some may drain. */
@@ -226,30 +268,23 @@ static unsigned slots_for(const struct conf *conf)
 	return n < PLAN_SLOTS_MAX ? (unsigned)n : PLAN_SLOTS_MAX;
 }
 
-int boot(struct master *m)
+static void make_tables(struct master *m)
 {
-	const struct conf *conf = m->conf;
-	char error[ERROR_BYTES];
-
-	m->ndoors = (unsigned)conf->workers;
-	m->nslots = slots_for(conf);
 	m->wake_fds = no_fds(m->nslots);
-	m->nlisten = notify_listen_fds() > m->ndoors ? notify_listen_fds() : m->ndoors;
-	m->listen_fds = no_fds(m->nlisten);
 	m->ready_fds = no_fds(m->nslots);
 	m->procs = xcalloc(m->nslots, sizeof(*m->procs));
 	m->lives = xcalloc(m->nslots, sizeof(*m->lives));
 	m->places = xcalloc(m->nslots, sizeof(*m->places));
-	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = m->admin_fd = -1;
-	log_who("master");
-	umask(027);
-	if (!privileges_find(conf, &m->privileges, error)) {
-		log_error("master", "%s", error);
-		return EXIT_FAILURE;
-	}
-	if (!open_log(m))
-		return EXIT_FAILURE;
-	privileges_limit_core(conf->core_dumps);
+	for (unsigned i = 0; i < m->nslots && is_adopted(m); i++)
+		m->procs[i].foreign = !m->upgrade.usable[i];
+	if (is_adopted(m))
+		m->memory.newest = shm_generation(m->shm);
+}
+
+static void say_what_is_doubtful(const struct master *m)
+{
+	const struct conf *conf = m->conf;
+
 	if (geteuid() == 0 && !*conf->user)
 		log_warning("master", "workers run as root; set user to one that owns nothing");
 	else if (*conf->user && !m->privileges.drop)
@@ -263,9 +298,34 @@ int boot(struct master *m)
 			"chat.websocket.host is %s and clients need no key: anybody who reaches this "
 			"address can use the providers",
 			conf->host);
+}
+
+int boot(struct master *m)
+{
+	const struct conf *conf = m->conf;
+	char error[ERROR_BYTES];
+
+	m->ndoors = (unsigned)conf->workers;
+	m->nslots = slots_for(conf);
+	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = m->admin_fd = -1;
+	log_who("master");
+	umask(027);
+	if (!upgrade_inherit(m, error) || !privileges_find(conf, &m->privileges, error)) {
+		log_error("master", "%s", error);
+		return EXIT_FAILURE;
+	}
+	if (!open_log(m))
+		return EXIT_FAILURE;
+	privileges_limit_core(conf->core_dumps);
+	say_what_is_doubtful(m);
 	if (!open_doors(m))
 		return EXIT_FAILURE;
-	if (!open_admin(m) || !open_segment(m) || !open_pid_file(m))
+	if (!open_admin(m))
+		return EXIT_FAILURE;
+	if (!(m->upgrade.elder && upgrade_adopt(m)) && !open_segment(m))
+		return EXIT_FAILURE;
+	make_tables(m);
+	if (!open_pid_file(m))
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
 		log_error("master", "no descriptors for %u workers: %s; raise their limit (ulimit -n, LimitNOFILE=)",
@@ -314,12 +374,16 @@ void boot_undo(struct master *m)
 	if (m->listen_fds)
 		listen_close(m->listen_fds, m->nlisten);
 	listen_close(&m->admin_fd, 1);
-	listen_close(m->ready_fds, m->nslots);
-	listen_close(m->wake_fds, m->nslots);
+	if (m->ready_fds) {
+		listen_close(m->ready_fds, m->nslots);
+		listen_close(m->wake_fds, m->nslots);
+	}
 	fd_close(&m->lifeline[0]);
 	fd_close(&m->lifeline[1]);
+	/* what another master works with is not ours to remove */
 	if (m->shm)
-		shm_close(m->shm, true);
+		shm_close(m->shm, shm_master_pid(m->shm) == getpid());
+	upgrade_release(&m->upgrade);
 	pidfile_remove(m->pid_fd, m->conf->pid_file);
 	fd_close(&m->pid_fd);
 	fd_close(&m->detached_fd);

@@ -16,6 +16,7 @@
 #define ERROR_BYTES 256
 #define WINDOW_MS 60000u
 #define PLACES_MAX 32u
+#define LOCK_MS 100
 /* Room for this many more providers, and at least so many in all. */
 #define SPARE_PLACES 4u
 #define PLACES_MIN 8u
@@ -97,7 +98,8 @@ static void apply_standing(struct shm *shm, const struct conf_provider *p)
 	apply_tallies(shm, p);
 }
 
-struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, char *error_r)
+struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, bool replace,
+	char *error_r)
 {
 	unsigned n = conf->nproviders;
 	struct shm_provider_spec *specs = xcalloc(n + 1, sizeof(*specs));
@@ -121,7 +123,7 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 		memcpy(&gates[SHM_GATE_PROVIDER(p)], specs[p].gates, sizeof(specs[p].gates));
 		windows[SHM_WINDOW_PROVIDER(p)] = specs[p].window;
 	}
-	shm = shm_create(path, &spec, error_r);
+	shm = replace ? shm_replace(path, &spec, error_r) : shm_create(path, &spec, error_r);
 	for (unsigned p = 0; shm && p < n; p++)
 		apply_standing(shm, &conf->providers[p]);
 	for (unsigned p = 0; p < n; p++)
@@ -144,11 +146,12 @@ uint32_t limits_places(const struct conf *conf)
 	return mask;
 }
 
-static int place_of(const struct conf *conf, const char *name)
+/* The place that has this name, whether its provider is in use or not. */
+static int place_of(const struct shm *shm, const char *name)
 {
-	for (unsigned i = 0; i < conf->nproviders; i++)
-		if (strcmp(conf->providers[i].name, name) == 0)
-			return (int)conf->providers[i].place;
+	for (unsigned i = 0; i < shm_nproviders(shm); i++)
+		if (strcmp(shm_provider_name(shm, i), name) == 0)
+			return (int)i;
 	return -1;
 }
 
@@ -174,18 +177,21 @@ static bool window_fits(const struct shm *shm, const struct conf_provider *p, ch
 	return false;
 }
 
-bool limits_place(const struct shm *shm, const struct conf *now, struct conf *next, uint32_t busy,
-	char *error_r)
+bool limits_place(const struct shm *shm, struct conf *next, uint32_t busy, char *error_r)
 {
-	uint32_t taken = busy | limits_places(now);
 	unsigned known = shm_nproviders(shm);
 
 	for (unsigned i = 0; i < next->nproviders; i++) {
+		int place = place_of(shm, next->providers[i].name);
+
+		busy |= place < 0 ? 0 : 1u << place;
+	}
+	for (unsigned i = 0; i < next->nproviders; i++) {
 		struct conf_provider *p = &next->providers[i];
-		int place = place_of(now, p->name);
+		int place = place_of(shm, p->name);
 
 		if (place < 0)
-			place = free_place(shm, taken);
+			place = free_place(shm, busy);
 		/* places that never were used are taken one after the other */
 		if (place < 0 && known < shm_provider_room(shm))
 			place = (int)known;
@@ -197,7 +203,7 @@ bool limits_place(const struct shm *shm, const struct conf *now, struct conf *ne
 			return false;
 		}
 		p->place = (unsigned)place;
-		taken |= 1u << place;
+		busy |= 1u << place;
 		known = p->place >= known ? p->place + 1 : known;
 		if (!window_fits(shm, p, error_r))
 			return false;
@@ -224,10 +230,14 @@ static void apply_provider(struct shm *shm, const struct conf_provider *p)
 
 void limits_apply(struct shm *shm, const struct conf *conf)
 {
+	bool locked = shm_master_lock(shm, LOCK_MS); /* a stopped other one does not keep us */
+
 	gate_set_limit(shm, SHM_GATE_PLACES, conf->max_connections);
 	/* in the order of their places: one that never was used follows those that were */
 	for (unsigned place = 0; place < PLACES_MAX; place++)
 		for (unsigned i = 0; i < conf->nproviders; i++)
 			if (conf->providers[i].place == place)
 				apply_provider(shm, &conf->providers[i]);
+	if (locked)
+		shm_master_unlock(shm);
 }

@@ -202,6 +202,24 @@ bool listen_adopt(const int *given, unsigned ngiven, int *fds, unsigned n, char 
 	return true;
 }
 
+bool listen_is_at(int fd, const char *host, uint64_t port)
+{
+	union address is = { 0 }, wanted;
+	socklen_t len = sizeof(is);
+
+	if (getsockname(fd, &is.any, &len) < 0 || !address_parse(host, port ? port : address_port(&is), &wanted))
+		return false;
+	/* "*" was opened for IPv4 only where there is no IPv6 */
+	if (strcmp(host, "*") == 0 && is.any.sa_family == AF_INET &&
+		!address_parse("0.0.0.0", port ? port : address_port(&is), &wanted))
+		return false;
+	if (is.any.sa_family != wanted.any.sa_family || address_port(&is) != address_port(&wanted))
+		return false;
+	return is.any.sa_family == AF_INET
+		       ? is.v4.sin_addr.s_addr == wanted.v4.sin_addr.s_addr
+		       : memcmp(&is.v6.sin6_addr, &wanted.v6.sin6_addr, sizeof(is.v6.sin6_addr)) == 0;
+}
+
 void listen_close(int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)

@@ -28,6 +28,8 @@ bool listen_open(const char *host, uint64_t port, uint64_t backlog, int *fds, un
  */
 bool listen_adopt(const int *given, unsigned ngiven, int *fds, unsigned n, char *url_r, char *error_r)
 	MUST_CHECK;
+/* Does this socket listen on host and port (0: any)? */
+bool listen_is_at(int fd, const char *host, uint64_t port);
 void listen_close(int *fds, unsigned n);
 /* Can nobody but this machine reach the address? */
 bool listen_is_local(const char *host);

@@ -56,7 +56,7 @@ static void handle_signals(void)
 /* Sleep until a signal, a ready pipe or the time that the plan asked for. */
 static void wait_for_news(struct master *m, uint64_t wake_ms)
 {
-	struct pollfd fds[PLAN_SLOTS_MAX];
+	struct pollfd fds[PLAN_SLOTS_MAX + 1];
 	unsigned slots[PLAN_SLOTS_MAX];
 	struct timespec timeout = { 0 };
 	nfds_t n = 0;
@@ -69,12 +69,16 @@ static void wait_for_news(struct master *m, uint64_t wake_ms)
 		slots[n] = i;
 		fds[n++] = (struct pollfd){ .fd = m->ready_fds[i], .events = POLLIN };
 	}
+	if (m->upgrade.child_fd >= 0)
+		fds[n] = (struct pollfd){ .fd = m->upgrade.child_fd, .events = POLLIN };
 	wait = wake_ms > now ? wake_ms - now : 0;
 	timeout.tv_sec = (time_t)(wait / 1000);
 	timeout.tv_nsec = (long)(wait % 1000) * 1000000;
 	sigemptyset(&none);
-	if (ppoll(fds, n, wake_ms == PLAN_NEVER ? NULL : &timeout, &none) <= 0)
+	if (ppoll(fds, n + (m->upgrade.child_fd >= 0), wake_ms == PLAN_NEVER ? NULL : &timeout, &none) <= 0)
 		return;
+	if (m->upgrade.child_fd >= 0 && fds[n].revents)
+		upgrade_hear(m);
 	for (nfds_t i = 0; i < n; i++) {
 		if (fds[i].revents)
 			proc_hear(m, slots[i]);
@@ -113,6 +117,7 @@ static int carry_out(struct master *m, const struct plan_out *out)
 		case PLAN_READY:
 			shm_set_generation(m->shm, m->memory.serving);
 			boot_announce(m);
+			upgrade_take_over(m);
 			daemon_ready(&m->detached_fd);
 			notify_ready();
 			break;
@@ -132,6 +137,9 @@ static int carry_out(struct master *m, const struct plan_out *out)
 				"(max_generations)");
 			break;
 		case PLAN_LEAVE_DOORS:
+			listen_close(m->listen_fds, m->nlisten);
+			listen_close(&m->admin_fd, 1);
+			break;
 		case PLAN_CLOSE_DOORS:
 			close_doors(m);
 			break;
@@ -154,6 +162,13 @@ static void say_stage(enum plan_stage stage)
 		log_info("master", "%s", text[stage]);
 }
 
+static uint64_t earliest(uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
 static int run(struct master *m)
 {
 	struct plan_in in = {
@@ -163,7 +178,7 @@ static int run(struct master *m)
 		.max_generations = (unsigned)m->conf->max_generations,
 	};
 	struct plan_out out;
-	uint64_t beat_ms;
+	uint64_t watch_ms;
 	int status = -1;
 
 	while (status < 0) {
@@ -172,11 +187,15 @@ static int run(struct master *m)
 		if (had(SIGUSR1))
 			boot_reopen_log(m);
 		in.reload = had(SIGHUP) && m->memory.stage < PLAN_DRAINING && reload(m);
+		if (had(SIGUSR2))
+			upgrade_start(m);
+		in.now_ms = clock_ms();
+		watch_ms = upgrade_watch(m, in.now_ms);
+		in.handed_over = m->upgrade.handed_over;
 		proc_feel_hearts(m);
 		in.worker_timeout_ms = m->conf->worker_timeout_ms;
 		in.shutdown_timeout_ms = m->conf->shutdown_timeout_ms;
 		in.drain_timeout_ms = m->conf->drain_timeout_ms;
-		in.now_ms = clock_ms();
 		in.stop = had(SIGTERM) | had(SIGINT);
 		in.drain = had(SIGQUIT);
 		in.audit_owed = m->audit_owed;
@@ -186,16 +205,20 @@ static int run(struct master *m)
 			say_stage(out.memory.stage);
 		m->memory = out.memory;
 		status = carry_out(m, &out);
-		beat_ms = notify_watchdog(in.now_ms);
 		if (status < 0)
-			wait_for_news(m, beat_ms < out.wake_ms ? beat_ms : out.wake_ms);
+			wait_for_news(m, earliest(out.wake_ms, watch_ms, notify_watchdog(in.now_ms)));
 	}
 	return status;
 }
 
-int master_run(struct conf *conf, int detached_fd)
+bool master_is_upgrade(void)
 {
-	struct master m = { .conf = conf, .detached_fd = detached_fd };
+	return getenv("HEADGATE_UPGRADE") != NULL;
+}
+
+int master_run(struct conf *conf, int detached_fd, char **argv)
+{
+	struct master m = { .conf = conf, .detached_fd = detached_fd, .argv = argv };
 	int status;
 
 	handle_signals();

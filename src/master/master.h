@@ -13,6 +13,7 @@
 #include "master/listen.h"
 #include "master/plan.h"
 #include "master/privileges.h"
+#include "master/upgrade.h"
 
 struct conf;
 struct shm;
@@ -32,6 +33,8 @@ struct master {
 	int pid_fd;	 /* of pid_file, locked */
 	int detached_fd; /* daemon_ready(); -1: in the foreground */
 	struct privileges privileges;
+	char **argv; /* how we were started, for the binary that comes after us */
+	struct upgrade upgrade;
 	char url[LISTEN_URL_BYTES];
 	int admin_fd; /* listens at admin.listen, for all workers; -1: there is none */
 	char admin_url[LISTEN_URL_BYTES];
@@ -46,8 +49,10 @@ struct master {
 
 /*
  * Run the daemon with this configuration, and free it, until it is told to leave; the exit status.
- * detached_fd is what daemon_begin() gave, or -1.
+ * detached_fd is what daemon_begin() gave, or -1; argv is main()'s.
  */
-int master_run(struct conf *conf, int detached_fd);
+int master_run(struct conf *conf, int detached_fd, char **argv);
+/* Were we started by a master that wants to be replaced? Then we are in the background already if it is. */
+bool master_is_upgrade(void);
 
 #endif

@@ -45,15 +45,21 @@ bool pidfile_write(int fd)
 	char text[32];
 	int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 
-	return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)len, 0) == len;
+	/* in this order a reader finds one pid or the other, never none */
+	return pwrite(fd, text, (size_t)len, 0) == len && ftruncate(fd, len) == 0;
+}
+
+bool pidfile_is(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && lstat(path, &there) == 0 && here.st_dev == there.st_dev &&
+	       here.st_ino == there.st_ino;
 }
 
 void pidfile_remove(int fd, const char *path)
 {
-	struct stat here, there;
-
-	if (fd >= 0 && content(fd) == getpid() && fstat(fd, &here) == 0 && lstat(path, &there) == 0 &&
-		here.st_dev == there.st_dev && here.st_ino == there.st_ino)
+	if (fd >= 0 && content(fd) == getpid() && pidfile_is(fd, path))
 		unlink(path);
 }
 

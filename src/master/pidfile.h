@@ -15,6 +15,8 @@
  * descriptor, or -1: error_r (256 bytes) says why.
  */
 int pidfile_open(const char *path, int *stale_r, char *error_r) MUST_CHECK;
+/* Is this descriptor that file? */
+bool pidfile_is(int fd, const char *path);
 /* Write our pid into it. */
 bool pidfile_write(int fd) MUST_CHECK;
 /* Remove it, if it is still that file and names us; the lock goes with the descriptor. */

@@ -320,8 +320,8 @@ void plan_step(const struct plan_in *in, struct plan_out *out)
 		act(out, PLAN_RECLAIM_AUDIT, 0, 0);
 		wake_by(out, in->now_ms + PLAN_AUDIT_MS);
 	}
-	if (!m->newest && take_slots(in, m, 1))
-		m->serving = m->newest = 1;
+	if (!m->serving && m->stage == PLAN_BOOTING && take_slots(in, m, m->newest + 1))
+		m->serving = ++m->newest;
 	for (unsigned i = 0; i < in->nslots; i++)
 		note_death(&in->procs[i], m, &m->slot[i]);
 	m->reload_wanted |= in->reload;

@@ -60,7 +60,7 @@ struct plan_memory {
 	enum plan_stage stage;
 	uint64_t stage_ms; /* since when */
 	int exit_code;
-	unsigned serving;   /* the generation that accepts; the first is 1 */
+	unsigned serving;   /* the generation that accepts; the first is newest + 1 */
 	unsigned coming;    /* the one that starts, until all of it is ready; 0: none */
 	unsigned newest;    /* the last number that was given out */
 	bool reload_wanted; /* another one is to come */

@@ -214,8 +214,10 @@ void proc_reap(struct master *m)
 	while (ndead < ARRAY_SIZE(dead) && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		int slot = slot_of_pid(m, pid);
 
-		if (slot < 0)
+		if (slot < 0) {
+			upgrade_reaped(m, pid, status);
 			continue;
+		}
 		if (m->ready_fds[slot] >= 0)
 			proc_hear(m, (unsigned)slot); /* it may have become ready just before */
 		fd_close(&m->ready_fds[slot]);

@@ -87,16 +87,21 @@ static bool accept_conf(struct master *m, struct conf *next, enum conf_change ch
 bool reload(struct master *m)
 {
 	struct conf_texts changed = { 0 }, kept = { 0 };
-	struct conf *next = load(m);
+	struct conf *next;
 	enum conf_change change;
 	char error[ERROR_BYTES];
 	bool wanted = false;
 
+	if (m->upgrade.child || m->upgrade.elder) {
+		failed(m, "an upgrade is under way; try again when the old master has left");
+		return false;
+	}
+	next = load(m);
 	if (!next)
 		return false;
 	notify_reloading();
 	change = conf_diff(*latest(m), next, &changed, &kept);
-	if (!limits_place(m->shm, *latest(m), next, busy_places(m), error)) {
+	if (!limits_place(m->shm, next, busy_places(m), error)) {
 		failed(m, error);
 		conf_free(next);
 	} else {

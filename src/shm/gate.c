@@ -565,6 +565,14 @@ static void give_back_places(struct shm *shm, unsigned number, unsigned slot)
 	}
 }
 
+void gate_mend(struct shm *shm, unsigned number)
+{
+	struct gate_cell *cell = master_cell(shm, shm_gate_at(shm, number));
+	uint64_t version = atomic_load(&cell->version);
+
+	atomic_store(&cell->version, version + (version & 1));
+}
+
 void gate_reap(struct shm *shm, unsigned number, unsigned slot)
 {
 	struct shm_gate *gate = shm_gate_at(shm, number);

@@ -125,6 +125,8 @@ struct gate_books {
 bool gate_read_books(const struct shm *shm, unsigned gate, unsigned tries, struct gate_books *books)
 	MUST_CHECK;
 
+/* The master that used the master's cell is dead: end the step that it may have been in. */
+void gate_mend(struct shm *shm, unsigned gate);
 /* Clear the cell of a dead worker. */
 void gate_reap(struct shm *shm, unsigned gate, unsigned slot);
 /*

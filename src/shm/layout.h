@@ -72,6 +72,7 @@ struct shm_header {
 	_Atomic uint32_t slots_used;	 /* nobody was ever bound to this one or one behind it */
 	_Atomic uint32_t generation;	 /* of configuration, that serves */
 	_Atomic uint32_t clients_used;
+	_Atomic int32_t writer; /* pid of the master in shm_master_lock(); 0: none */
 	struct shm_reload reload;
 	uint64_t tallies_at; /* SHM_TALLIES of them */
 } SHM_ALIGNED;
@@ -226,6 +227,7 @@ struct shm {
 	dev_t dev; /* the file that `path` named when it was opened */
 	ino_t ino;
 	bool writable;
+	bool adopted; /* another master's, so far */
 	uint32_t slot; /* what shm_bind() said; SHM_MASTER at first */
 	const int *wake_fds;
 };
@@ -246,6 +248,8 @@ static inline struct shm_stats *shm_stats_at(const struct shm *shm)
 	return shm_at(shm, shm->header->stats_at);
 }
 
+/* When a process started, in clock ticks since boot; 0: there is no such process, or it is dead. */
+uint64_t shm_process_start(int pid);
 /* A name into its SHM_NAME_BYTES; cut to fit. */
 void shm_copy_name(char *to, const char *name);
 

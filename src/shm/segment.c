@@ -50,8 +50,7 @@ static uint64_t layout_hash(void)
 	return hash;
 }
 
-/* When a process started, in clock ticks since boot; 0: there is no such process. */
-static uint64_t process_start(int pid)
+uint64_t shm_process_start(int pid)
 {
 	char path[64], text[1024];
 	const char *at;
@@ -79,7 +78,7 @@ static uint64_t process_start(int pid)
 static void header_own(struct shm_header *h)
 {
 	atomic_store(&h->master_pid, (int32_t)getpid());
-	atomic_store(&h->master_start, process_start(getpid()));
+	atomic_store(&h->master_start, shm_process_start(getpid()));
 }
 
 bool shm_master_alive(const struct shm *shm)
@@ -87,7 +86,7 @@ bool shm_master_alive(const struct shm *shm)
 	int pid = atomic_load(&shm->header->master_pid);
 	uint64_t start = atomic_load(&shm->header->master_start);
 
-	return pid > 0 && start && process_start(pid) == start;
+	return pid > 0 && start && shm_process_start(pid) == start;
 }
 
 static uint64_t round_up(uint64_t n, uint64_t to)
@@ -335,6 +334,27 @@ struct shm *shm_attach(const char *path, char *error_r)
 	return attach(path, false, error_r);
 }
 
+struct shm *shm_adopt(const char *path, char *error_r)
+{
+	struct shm *shm = attach(path, true, error_r);
+
+	if (shm)
+		shm->adopted = true;
+	return shm;
+}
+
+bool shm_is_adopted(const struct shm *shm)
+{
+	return shm->adopted;
+}
+
+void shm_own(struct shm *shm)
+{
+	shm->adopted = false;
+	atomic_store(&shm->header->draining, 0); /* the one before may have been told to leave meanwhile */
+	header_own(shm->header);
+}
+
 void shm_close(struct shm *shm, bool remove)
 {
 	struct stat st;
@@ -362,7 +382,8 @@ void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds)
 	shm->slot = slot;
 	shm->wake_fds = wake_fds;
 	if (slot == SHM_MASTER) {
-		header_own(shm->header); /* it may have become a daemon since */
+		if (!shm->adopted)
+			header_own(shm->header); /* it may have become a daemon since */
 	} else {
 		use_slot(shm->header, slot);
 		bug_last_words(shm_slot_at(shm, slot)->last_words, SHM_LAST_WORDS_BYTES);

@@ -85,6 +85,22 @@ struct shm *shm_create(const char *path, const struct shm_spec *spec, char *erro
  * new binary of an upgrade whose layout differs.
  */
 struct shm *shm_replace(const char *path, const struct shm_spec *spec, char *error_r);
+/*
+ * The segment of a living master, for the new binary of an upgrade with the same layout: both
+ * work with it until the old one has left. It stays the old one's until shm_own(). NULL: error_r says
+ * why not.
+ */
+struct shm *shm_adopt(const char *path, char *error_r);
+bool shm_is_adopted(const struct shm *shm);
+/* This process is its master from now on. */
+void shm_own(struct shm *shm);
+/*
+ * While two masters share a segment, one at a time may write what is the master's (limits, what dead
+ * workers held). Waits up to timeout_ms for the other; one that died has no lock. False: it is busy still.
+ */
+bool shm_master_lock(struct shm *shm, unsigned timeout_ms) MUST_CHECK;
+void shm_master_unlock(struct shm *shm);
+
 /* Attach read-only; refuses politely what is not ready, of another ABI or layout. */
 struct shm *shm_attach(const char *path, char *error_r);
 /* Unmap; the maker (the master) passes true to remove the file as well. */
@@ -159,6 +175,8 @@ void shm_slot_set_state(struct shm *shm, unsigned slot, enum slot_state state);
 void shm_slot_beat(struct shm *shm, unsigned slot, uint64_t now_ms);
 /* What the worker said before it died ("" if nothing); lives until the next claim. */
 const char *shm_slot_last_words(const struct shm *shm, unsigned slot);
+/* True for a slot in use whose process runs no more, and was not reclaimed. */
+bool shm_slot_is_orphaned(const struct shm *shm, unsigned slot);
 /*
  * True when a worker is ready and every slot in use has beaten within max_age_ms (a claim counts
  * as a beat, so a worker that starts has that long).

@@ -66,6 +66,13 @@ const char *shm_slot_last_words(const struct shm *shm, unsigned slot)
 	return shm_slot_at(shm, slot)->last_words;
 }
 
+bool shm_slot_is_orphaned(const struct shm *shm, unsigned slot)
+{
+	const struct shm_slot *s = shm_slot_at(shm, slot);
+
+	return atomic_load(&s->state) != SLOT_EMPTY && !shm_process_start(atomic_load(&s->pid));
+}
+
 bool shm_hearts_beat(const struct shm *shm, uint64_t now_ms, uint64_t max_age_ms)
 {
 	bool ready = false;

@@ -301,6 +301,7 @@ static const struct drawn {
 	FIELD(shm_header, house_at), FIELD(shm_header, client_names_at), FIELD(shm_header, client_windows_at),
 	FIELD(shm_header, flows_at), FIELD(shm_header, flow_bytes), FIELD(shm_header, flow_seed),
 	FIELD(shm_header, nflows), FIELD(shm_header, nclients), FIELD(shm_header, clients_used),
+	FIELD(shm_header, writer),
 	FIELD(shm_header, master_start), FIELD(shm_header, master_pid), FIELD(shm_header, draining),
 	FIELD(shm_header, ready), FIELD(shm_header, providers_used), FIELD(shm_header, gates_used),
 	FIELD(shm_header, windows_used), FIELD(shm_header, slots_used), FIELD(shm_header, generation),
