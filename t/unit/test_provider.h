@@ -44,7 +44,8 @@ struct fake {
 	atomic_uint gather;		/* "/gather" answers when so many have been active at once */
 	_Atomic uint64_t sent;		/* bytes of "/big" so far */
 	_Atomic uint64_t at_ms[SEEN_MAX]; /* when request i came */
-	char head[4096];		/* of the last request */
+	char head[4096], body[4096];	/* of the last request */
+	atomic_uint others;		/* requests to "/b/...", which always go well */
 	unsigned port;
 };
 
@@ -146,7 +147,10 @@ static inline bool fake_serve(struct fake *fake, const struct fake_request *r)
 	int fd = r->fd;
 	const char *path = r->path;
 
-	if (!strcmp(path, "/stream")) {
+	if (!strncmp(path, "/b/", 3)) {
+		atomic_fetch_add(&fake->others, 1);
+		fake_stream(fd, FINISH USAGE STREAM_DONE, true);
+	} else if (!strcmp(path, "/stream")) {
 		fake_stream(fd, FINISH USAGE STREAM_DONE, true);
 	} else if (!strcmp(path, "/no-done")) {
 		fake_stream(fd, FINISH, true);
@@ -213,6 +217,11 @@ static inline bool fake_serve(struct fake *fake, const struct fake_request *r)
 			fake_answer(fd, "500 No", "application/json", "", "{}");
 		else
 			fake_stream(fd, FINISH USAGE STREAM_DONE, true);
+	} else if (!strcmp(path, "/401-but-two")) {
+		if (strstr(fake->head, "sk-two"))
+			fake_stream(fd, FINISH USAGE STREAM_DONE, true);
+		else
+			fake_answer(fd, "401 No", "application/json", "", "{}");
 	} else if (!strcmp(path, "/401")) {
 		fake_answer(fd, "401 No", "application/json", "", "{\"error\":\"bad key\"}");
 	} else if (!strcmp(path, "/once")) {
@@ -249,11 +258,14 @@ static inline bool fake_read(struct fake *fake, struct fake_request *r)
 	}
 	length = strstr(head, "Content-Length: ");
 	body = length ? strtoul(length + 16, NULL, 10) : 0;
+	fake->body[body < sizeof(fake->body) ? body : 0] = 0;
 	for (char block[16384]; body;) {
 		ssize_t got = read(r->fd, block, body < sizeof(block) ? body : sizeof(block));
 
 		if (got <= 0)
 			return false;
+		if (body < sizeof(fake->body) && (size_t)got == body)
+			memcpy(fake->body, block, body);
 		body -= (size_t)got;
 	}
 	return true;
