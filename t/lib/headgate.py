@@ -398,9 +398,19 @@ async def stream_chat(port, text='hello', **more):
 		s.close()
 
 
+async def ask(*args, seconds=10, **more):
+	"""stream_chat(), or None if that takes longer."""
+	try:
+		return await asyncio.wait_for(stream_chat(*args, **more), seconds)
+	except asyncio.TimeoutError:
+		return None
+
+
 def ending(s):
 	"""How a Stream ended, or an answer in one piece: (status, error code). The code is None if all is well, and
 	'silence' if a stream just ended."""
+	if s is None:
+		return None, 'nothing came'
 	if s.status != 200:
 		return s.status, json.loads(s.rest)['error']['code']
 	if not s.events:
