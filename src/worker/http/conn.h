@@ -180,6 +180,8 @@ void conn_flush(struct conn *c);
 void conn_forget(struct conn *c);
 /* Bytes that the socket has not taken yet. */
 size_t conn_queued(const struct conn *c);
+/* Has the client's host acknowledged all that the socket has taken? *acked_r: bytes that it has. */
+bool conn_delivered(const struct conn *c, uint64_t *acked_r);
 /* Bytes that may be queued before stream_buffer is full. */
 size_t conn_room(const struct conn *c);
 /* Call the app's on_room() if it waits for that and there is room again. */

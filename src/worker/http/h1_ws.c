@@ -24,12 +24,25 @@ static void carrier_send(void *arg, const struct iovec *parts, unsigned n)
 	conn_send(arg, parts, n);
 }
 
+static size_t carrier_queued(const void *arg)
+{
+	return conn_queued(arg);
+}
+
+static bool carrier_delivered(const void *arg, uint64_t *acked_r)
+{
+	return conn_delivered(arg, acked_r);
+}
+
 static void carrier_timer(void *arg, const struct timeval *duration)
 {
 	conn_timer(arg, duration);
 }
 
-static const struct ws_carrier carrier = { .send = carrier_send, .timer = carrier_timer };
+static const struct ws_carrier carrier = { .send = carrier_send,
+	.queued = carrier_queued,
+	.delivered = carrier_delivered,
+	.timer = carrier_timer };
 
 /* ---- the port ---- */
 
@@ -100,10 +113,10 @@ bool h1_ws_step(struct conn *c)
 		return true;
 	if (c->timed_out) {
 		c->timed_out = false;
-		result = ws_timeout(c->ws);
-	} else if (hear) {
-		result = ws_take(c->ws, conn_input(c));
+		result = ws_timeout(c->ws, conn_input(c));
 	}
+	if (result == WS_WAIT && hear)
+		result = ws_take(c->ws, conn_input(c));
 	if (result == WS_OVER)
 		return leave(c);
 	if (result == WS_MORE)

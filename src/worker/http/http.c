@@ -233,6 +233,10 @@ static void set_sizes_and_times(struct http *http)
 	http->farewell_timeout = common_timeout(http->base, FAREWELL_MS);
 	http->ws_common = (struct ws_common){
 		.conf = conf, .zlib = ws_zlib_open(), .farewell = http->farewell_timeout };
+	if (conf->ping_interval_ms)
+		http->ws_common.ping_interval = common_timeout(http->base, conf->ping_interval_ms);
+	if (conf->ping_timeout_ms)
+		http->ws_common.ping_timeout = common_timeout(http->base, conf->ping_timeout_ms);
 }
 
 static evhtp_t *open_evhtp(struct http *http, evhtp_post_accept_cb accepted)

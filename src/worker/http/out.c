@@ -13,6 +13,8 @@
 #include "shm/stats.h"
 
 #include <event2/buffer.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #define GATHER_BYTES (16 << 10) /* longer ones are not worth the copy */
@@ -27,6 +29,17 @@ size_t conn_queued(const struct conn *c)
 	const struct gather *gather = &c->http->gather;
 
 	return in_buffer(c) + (gather->owner == c ? gather->bytes.len : 0);
+}
+
+bool conn_delivered(const struct conn *c, uint64_t *acked_r)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	/* what is no TCP leaves it zeroed: delivered */
+	getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	*acked_r = info.tcpi_bytes_acked;
+	return !info.tcpi_unacked && !info.tcpi_notsent_bytes;
 }
 
 size_t conn_room(const struct conn *c)

@@ -39,6 +39,7 @@
 /* A message, and a frame of it or in between, as far as they are here. */
 struct incoming {
 	struct evbuffer *in; /* what wslay reads from, in ws_take() */
+	bool *heard;         /* the WebSocket's */
 	wslay_frame_context_ptr context;
 	struct ws_frame frame;
 	bool in_frame;
@@ -63,6 +64,9 @@ struct ws {
 	unsigned inflated; /* bytes in this turn */
 	enum ending ending;
 	bool close_sent;
+	bool pinged;	/* and not answered */
+	bool heard;	/* something, since then */
+	uint64_t acked; /* by the client's host, before then */
 };
 
 /* ---- sending ---- */
@@ -160,6 +164,56 @@ enum ending ws_ending(const struct ws *ws)
 	return ws->ending;
 }
 
+/* ---- pings ---- */
+
+/* The client is there: ask again after ping_interval. */
+static void rest(struct ws *ws)
+{
+	ws->pinged = false;
+	if (!ws->close_sent)
+		ws->carrier->timer(ws->arg, ws->common->ping_interval);
+}
+
+/* Is the ping still on its way, behind what was sent before it and is arriving? */
+static bool on_its_way(const struct ws *ws)
+{
+	uint64_t acked;
+
+	return !ws->carrier->delivered(ws->arg, &acked) && acked > ws->acked;
+}
+
+/*
+ * One ping at a time. Any sign of life is as good as its answer: that may have to wait behind a long message. A
+ * client that has not taken yet what was sent before, or whose bytes we have not taken, is slow; how long
+ * it may be that is for client_stall_timeout to say.
+ */
+static enum ws_result ping(struct ws *ws, bool slow)
+{
+	if (ws->pinged && !ws->heard && !slow && !on_its_way(ws)) {
+		send_close(ws, ending_facts[END_PING_TIMEOUT].ws, "keepalive ping timeout");
+		return over(ws, END_PING_TIMEOUT);
+	}
+	if (ws->pinged || slow) {
+		rest(ws);
+		return WS_WAIT;
+	}
+	stat_add(STAT_WS_PINGS, 1);
+	ws->carrier->delivered(ws->arg, &ws->acked);
+	send_frame(ws, WSLAY_PING, "", 0);
+	ws->pinged = ws->common->ping_timeout;
+	ws->heard = false;
+	ws->carrier->timer(
+		ws->arg, ws->pinged ? ws->common->ping_timeout : ws->common->ping_interval);
+	return WS_WAIT;
+}
+
+enum ws_result ws_timeout(struct ws *ws, const struct evbuffer *in)
+{
+	if (ws->close_sent) /* the app has said how it ended */
+		return over(ws, END_COMPLETE);
+	return ping(ws, ws->carrier->queued(ws->arg) || evbuffer_get_length(in));
+}
+
 /* ---- what is coming ---- */
 
 static ssize_t read_for_wslay(uint8_t *to, size_t len, int flags, void *arg)
@@ -175,6 +229,7 @@ static ssize_t read_for_wslay(uint8_t *to, size_t len, int flags, void *arg)
 	if (n <= 0)
 		return -1;
 	m->unread -= (uint64_t)n;
+	*m->heard = true;
 	return n;
 }
 
@@ -242,6 +297,8 @@ static enum ws_result end_control(struct ws *ws)
 		return end_close(ws, m->control, len);
 	if (m->frame.opcode == WSLAY_PING && !ws->close_sent)
 		send_frame(ws, WSLAY_PONG, m->control, len);
+	if (m->frame.opcode == WSLAY_PONG && ws->pinged)
+		rest(ws);
 	if (!m->in_message)
 		incoming_free(ws);
 	return WS_MORE;
@@ -420,13 +477,8 @@ enum ws_result ws_take(struct ws *ws, struct evbuffer *in)
 			return fail(ws, verdict);
 	}
 	ws->incoming->in = in;
+	ws->incoming->heard = &ws->heard;
 	return take_frame(ws);
-}
-
-enum ws_result ws_timeout(struct ws *ws)
-{
-	return over(ws,
-		END_COMPLETE); /* it was our close that got no answer: the app has said how it ended */
 }
 
 /* ---- life ---- */
@@ -441,6 +493,7 @@ struct ws *ws_new(const struct ws_common *common, struct exchange *x, const stru
 	ws->terms = *terms;
 	ws->carrier = carrier;
 	ws->arg = arg;
+	rest(ws);
 	return ws;
 }
 

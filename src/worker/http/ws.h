@@ -26,6 +26,10 @@ struct ws_zlib;
 struct ws_carrier {
 	/* Send the parts; all of it is taken. */
 	void (*send)(void *arg, const struct iovec *parts, unsigned n);
+	/* Bytes that the client has not taken yet. */
+	size_t (*queued)(const void *arg);
+	/* Has all that was sent reached the client's host? *acked_r grows with what has. */
+	bool (*delivered)(const void *arg, uint64_t *acked_r);
 	/* Start the carrier's one timer (NULL: stop it); ws_timeout() when it has run out. */
 	void (*timer)(void *arg, const struct timeval *duration);
 };
@@ -34,7 +38,9 @@ struct ws_carrier {
 struct ws_common {
 	const struct conf *conf;
 	struct ws_zlib *zlib;
-	const struct timeval *farewell; /* for the client to answer our close */
+	const struct timeval *farewell;      /* for the client to answer our close */
+	const struct timeval *ping_interval; /* NULL: no pings */
+	const struct timeval *ping_timeout;  /* for the answer; NULL: none is awaited */
 };
 
 /* For an exchange whose handshake was answered, on these terms; its app takes the messages. */
@@ -51,8 +57,8 @@ enum ws_result {
 
 /* Take of `in` what is there of one frame. */
 MUST_CHECK enum ws_result ws_take(struct ws *ws, struct evbuffer *in);
-/* The carrier's timer has run out. */
-MUST_CHECK enum ws_result ws_timeout(struct ws *ws);
+/* The carrier's timer has run out; `in` is what would be given to ws_take(). */
+MUST_CHECK enum ws_result ws_timeout(struct ws *ws, const struct evbuffer *in);
 enum ending ws_ending(const struct ws *ws);
 
 /* A whole message. */
