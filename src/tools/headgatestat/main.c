@@ -2,11 +2,11 @@
 /* main.c - headgatestat: looks into the segment of a running headgate, read-only. */
 #include "base/base.h"
 #include "tools/headgatestat/stat.h"
+#include "tools/headgatestat/watch.h"
 
 #include <getopt.h>
 
 #define EXIT_CANNOT_ATTACH 2
-#define WATCH_SECONDS 1
 
 enum mode { MODE_TABLE, MODE_JSON, MODE_CHECK, MODE_WATCH };
 
@@ -25,7 +25,7 @@ static void print_usage(FILE *to)
 	      "  -f, --file=FILE    its segment, if that is elsewhere than DIR/segment\n"
 	      "  -a, --all          also show counters that are 0\n"
 	      "  -j, --json         everything as one JSON object\n"
-	      "  -w, --watch        once a second, until it is interrupted\n"
+	      "  -w, --watch        a live screen, until it is interrupted or q is pressed\n"
 	      "      --check        do the books balance? exit status 0: yes, 1: no\n"
 	      "      --doc          every statistic and what it means, as text for the manual\n"
 	      "  -h, --help         this text\n"
@@ -115,8 +115,6 @@ static int look(const struct options *o)
 	} else if (o->mode == MODE_JSON) {
 		stat_json(shm, o->path);
 	} else {
-		if (o->mode == MODE_WATCH)
-			fputs("\033[H\033[2J", stdout); /* clear the screen */
 		stat_table(shm, o->all);
 	}
 	shm_close(shm, false);
@@ -129,11 +127,7 @@ int main(int argc, char **argv)
 	int status;
 
 	parse(&options, argc, argv);
-	status = look(&options);
-	while (options.mode == MODE_WATCH && status == 0) {
-		sleep(WATCH_SECONDS);
-		status = look(&options); /* attached anew: headgate may have been restarted */
-	}
+	status = options.mode == MODE_WATCH ? watch(options.path) : look(&options);
 	free(options.path);
 	return status;
 }

@@ -21,6 +21,9 @@ void stat_doc(void);
 /* "ready", ... */
 const char *stat_slot_state(enum slot_state state);
 
+/* "3d04h", "2h05m", "4m10s", "1.234s"; returns out. */
+const char *stat_duration(uint64_t ms, char out[32]);
+
 /* Since `then`; 0 if that lies ahead. */
 static inline uint64_t stat_age_ms(uint64_t now_ms, uint64_t then_ms)
 {

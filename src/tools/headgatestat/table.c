@@ -16,8 +16,7 @@ const char *stat_slot_state(enum slot_state state)
 	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
 }
 
-/* "3d04h", "2h05m", "4m10s", "1.234s". */
-static const char *duration(uint64_t ms, char out[32])
+const char *stat_duration(uint64_t ms, char out[32])
 {
 	uint64_t s = ms / 1000;
 
@@ -55,7 +54,7 @@ static void print_head(const struct shm *shm)
 	}
 	printf("headgate: master %d%s, up %s, %u %s%s\n", shm_master_pid(shm),
 		shm_master_alive(shm) ? "" : " (not running)",
-		duration(stat_age_ms(clock_ms(), shm_started_ms(shm)), text), live,
+		stat_duration(stat_age_ms(clock_ms(), shm_started_ms(shm)), text), live,
 		live == 1 ? "worker" : "workers", shm_draining(shm) ? ", draining" : "");
 }
 
@@ -90,8 +89,8 @@ static void print_provider(const struct shm *shm, unsigned p, uint64_t now_ms)
 	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
 	printf("%-16s %11s %8" PRIu64 " %12s %11s %11s %9s %8" PRIu64 " %7s\n",
 		shm_provider_name(shm, p), share(permits.used, permits.limit, false, flight),
-		permits.waiting, duration(stats_quantile_us(&wait, 0.5) / 1000, p50),
-		duration(stats_quantile_us(&wait, 0.99) / 1000, p99),
+		permits.waiting, stat_duration(stats_quantile_us(&wait, 0.5) / 1000, p50),
+		stat_duration(stats_quantile_us(&wait, 0.99) / 1000, p99),
 		share(window.used, window.limit, true, rpm), share(pool.used, pool.limit, false, sockets),
 		pool.waiting, share(idle.used, idle.limit, false, idling));
 }
@@ -122,8 +121,8 @@ static void print_workers(const struct shm *shm)
 			continue;
 		printf("%-6u %9d %-8s %6u %9s %10s %8" PRIu64 " %10" PRIu64 " %8" PRIu64 "\n", i, r.pid,
 			stat_slot_state(r.state), r.generation,
-			duration(stat_age_ms(now_ms, r.started_ms), age),
-			duration(stat_age_ms(now_ms, r.heartbeat_ms), beat),
+			stat_duration(stat_age_ms(now_ms, r.started_ms), age),
+			stat_duration(stat_age_ms(now_ms, r.heartbeat_ms), beat),
 			stat_of_slot(shm, i, STAT_SOCKETS), stat_of_slot(shm, i, STAT_WEBSOCKETS),
 			stat_of_slot(shm, i, STAT_STREAMS));
 		if (*words)
