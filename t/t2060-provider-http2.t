@@ -44,7 +44,12 @@ async def crowd(gate, n, text='hello'):
 	return await asyncio.gather(*[stream_chat(gate.port, text) for _ in range(n)])
 
 def whole(streams, n=10):
-	return sum(s.status == 200 and s.events[-1:] == ['[DONE]'] and s.text() == sim_text(n) for s in streams)
+	"""How many; the others are shown."""
+	good = [s.status == 200 and s.events[-1:] == ['[DONE]'] and s.text() == sim_text(n) for s in streams]
+	for s, is_good in zip(streams, good):
+		if not is_good:
+			print(f'# {s.status} {s.events[-1:]} {s.rest}', file=sys.stderr)
+	return sum(good)
 
 def many_on_one(tap, ca, sim):
 	with Terminator(ca, sim) as front, Gate(front, tap, workers=1, **ours(ca)) as gate:
@@ -144,7 +149,76 @@ def slow_readers(tap, ca, sim):
 		for s in stuck:
 			s.close()
 
-PARTS = (certificates, many_on_one, cancel, slow_readers)
+async def turns(gate, requests, clients, at=None, then=None):
+	"""That many requests, so many at a time; then() when the at-th has ended. How each ended."""
+	ends, left = [], iter(range(requests))
+	async def client():
+		for n in left:
+			try:
+				ends.append(whole([await stream_chat(gate.port, f'request {n}')]) == 1)
+			except Exception:
+				ends.append(None)	# cut: its worker was killed
+			if len(ends) == at:
+				await asyncio.to_thread(then)
+	await asyncio.gather(*[client() for _ in range(clients)])
+	return ends
+
+def pool_holds(tap, ca, sim):
+	"""Fewer connections than workers: all get their turn; and a death frees what it had."""
+	with Terminator(ca, sim) as front, Wire(front) as wire, Gate(wire, tap, workers=4, allowed='killed by signal 9',
+			**ours(ca, max_connections=3, max_keepalive=2, pool_timeout='30s')) as gate:
+		tap.is_(asyncio.run(turns(gate, 600, 60)), [True] * 600, '600 requests over 4 workers and 3 connections are whole')
+		tap.is_(wire.most_open(), 3, '... there never were more connections')
+		tap.ok(wire.seen < 200, f'... and far fewer than requests: {wire.seen}')
+		tap.at_most(len(wire.open_now), 2, 'max_keepalive stay idle')
+		victim = sorted(gate.workers().values())[0]
+		ends = asyncio.run(turns(gate, 600, 60, 200, lambda: os.kill(victim, signal.SIGKILL)))
+		tap.is_(ends.count(True), 600 - ends.count(None), 'a worker is killed: all requests of the others are whole')
+		tap.at_most(ends.count(None), 60, '... no more than it had are cut')
+		tap.is_(wire.most_open(), 3, '... its connections were taken over, not doubled')
+		tap.ok(wait_until(lambda: (h := gate.health()) and h['providers']['sim']['pool']['open'] == len(wire.open_now) or None),
+			'... and what the pool counts is what there is')
+
+def provider_ways(tap, ca, sim):
+	"""What the provider may do to its connections."""
+	with Terminator(ca, sim, '--frontend-http2-max-concurrent-streams=5') as front, Gate(front, tap, workers=1, **ours(ca)) as gate:
+		tap.is_(whole(asyncio.run(crowd(gate, 5))), 5, 'it takes 5 streams on a connection')
+		tap.is_(asyncio.run(turns(gate, 100, 20)), [True] * 100, '... 100 requests, 20 at a time, are whole')
+	with Terminator(ca, sim, '--frontend-max-requests=10') as front, Gate(front, tap, workers=1, **ours(ca, max_retries=3, backoff_factor=0.01)) as gate:
+		tap.is_(asyncio.run(turns(gate, 200, 20)), [True] * 200, 'it says goodbye after each 10 requests: all 200 are whole')
+		tap.ok(len({connection for connection, _ in front.served()}) >= 10, '... on many connections')
+	with Terminator(ca, sim) as new, Terminator(ca, sim, alpn='http/1.1') as old, Wire(new, old) as wire, \
+			Gate(wire, tap, workers=1, **ours(ca, keepalive_expiry='100ms', circuit_breaker=False)) as gate:
+		for _ in range(5):
+			tap.is_(whole(asyncio.run(crowd(gate, 70))), 70, 'every other connection is HTTP/1.1: 70 at once are whole')
+		tap.ok(new.served() and old.served(), '... over both')
+	with Terminator(ca, sim) as front, Wire(front) as wire, Gate(wire, tap, workers=1, **ours(ca, circuit_breaker=False)) as gate:
+		async def run():
+			streams = await open_streams(gate, ['[[sim:tokens=10000,rate=100]]'] * 40)
+			await asyncio.gather(*[s.head() for s in streams])
+			await asyncio.to_thread(wire.cut)
+			heads = [s.status for s in streams]
+			await asyncio.gather(*[drain(s) for s in streams])
+			tap.is_(heads, [200] * 40, '40 streams run')
+			tap.is_([json.loads(s.events[-1])['error']['code'] for s in streams], ['provider_reset'] * 40,
+				'... their connections are reset: each client is told in its stream')
+			for s in streams:
+				s.close()
+		asyncio.run(run())
+		tap.is_(whole(asyncio.run(crowd(gate, 40))), 40, '... and it serves on')
+		tap.is_(statistics(gate)['sockets'], len(wire.open_now), '... with as many connections as it counts')
+	with Gate(At(front.url), tap, workers=1, **ours(ca, circuit_breaker=False)) as gate:
+		ends = asyncio.run(crowd(gate, 20))
+		tap.is_({s.status for s in ends}, {502}, 'nobody is there: 20 requests at once are told')
+
+async def drain(s):
+	"""The rest of a stream whose head was read."""
+	held = b''
+	async for part in s.body():
+		held += part
+	s.events = [event[5:].strip().decode() for event in held.split(b'\n\n') if event.startswith(b'data:')]
+
+PARTS = (certificates, many_on_one, cancel, slow_readers, pool_holds, provider_ways)
 with Tap() as tap, authority() as ca, Sim('--text', 'tokens', '--tokens', 10, '--rate', 200) as sim:
 	for part in PARTS:
 		if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:

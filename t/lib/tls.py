@@ -54,7 +54,7 @@ class Terminator:
 	"""nghttpx on a free port, in front of a simulator; it speaks what alpn says, to the simulator HTTP/1.1
 	on a connection for each stream. Its access log tells the connection and the protocol of each request."""
 	def __init__(self, ca, sim, *args, san='IP:127.0.0.1', alpn='h2,http/1.1'):
-		cert, key = ca.certificate('provider', san)
+		cert, key = ca.certificate(f'provider-{len(os.listdir(ca.dir))}', san)	# files that are its own
 		for _ in range(10):		# it takes no port 0: somebody may be faster
 			with socket.create_server(('127.0.0.1', 0)) as s:
 				self.port = s.getsockname()[1]

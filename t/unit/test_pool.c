@@ -659,6 +659,61 @@ START_TEST(a_shared_socket_that_dies_leaves_strays)
 }
 END_TEST
 
+START_TEST(a_doomed_socket_goes_with_its_last_user)
+{
+	struct transfer a, b, c;
+	int fd, other;
+
+	open_streams(2, 2, 60000, STREAMS);
+	ck_assert(enter(0, &a));
+	fd = dial_shared(0, &a);
+	ck_assert(enter(0, &b) && join_on(0, &b, fd));
+	pool_doom(as(0), &a.user);
+	leave(0, &a);
+	ck_assert(enter(0, &c) && pool_must_dial(&c.user));
+	other = dial_shared(0, &c);
+	ck_assert(!is_shut(fd));
+	leave(0, &b);
+	ck_assert(is_shut(fd));
+	ck_assert_uint_eq(OPEN, 1);
+	ck_assert_uint_eq(IDLE, 0);
+	leave(0, &c);
+	hang_up(0, fd);
+	hang_up(0, other);
+	close_pools();
+}
+END_TEST
+
+/* A balancer in front of old and new servers: libcurl mixes up what may be shared. */
+START_TEST(both_protocols_at_once)
+{
+	struct transfer a, b, c, d;
+	int old, fd;
+
+	open_streams(3, 3, 60000, STREAMS);
+	ck_assert(enter(0, &a) && !enter(0, &b) && !enter(0, &c));
+	old = dial(0, &a); /* it speaks HTTP/1.1 */
+	ck_assert(b.granted && c.granted);
+	fd = dial_shared(0, &b);
+	ck_assert_uint_eq(OPEN, 3);
+	ck_assert(!enter(0, &d)); /* the shared one has room, but libcurl might take the other */
+	leave(0, &a);
+	pool_poll(as(0));
+	ck_assert(is_shut(old)); /* its ticket goes on */
+	pool_poll(as(0));
+	ck_assert_uint_eq(d.granted, 1);
+	leave(0, &c);
+	leave(0, &d);
+	ck_assert(enter(0, &a) && !pool_must_dial(&a.user)); /* the last of HTTP/1.1 is gone */
+	ck_assert(join_on(0, &a, fd));
+	leave(0, &a);
+	leave(0, &b);
+	hang_up(0, old);
+	hang_up(0, fd);
+	close_pools();
+}
+END_TEST
+
 /* libcurl gives up a connection for one of its streams: the request goes out on another one. */
 START_TEST(a_refused_stream_moves)
 {
@@ -724,5 +779,6 @@ int main(void)
 		companions_are_those_on_the_same_socket, a_dial_that_fails_passes_to_the_next,
 		without_http2_each_needs_a_ticket, libcurl_sees_less_room_than_we,
 		a_shared_socket_that_dies_leaves_strays, a_refused_stream_moves,
+		a_doomed_socket_goes_with_its_last_user, both_protocols_at_once,
 		a_shared_socket_is_left_to_others_in_the_end);
 }

@@ -386,8 +386,12 @@ void call_transfer_done(struct provider_call *call, CURLcode code)
 		transfer_stop(call);
 		call_to(call, CALL_APPOINTED);
 		call_send(call);
+	} else if (call->fell_behind) {
+		end_transfer(call, END_FELL_BEHIND, NULL);
+	} else if (call->stranded && code != CURLE_OK) {
+		end_transfer(call, END_CONNECT_FAILED, "the pool has none to spare");
 	} else {
-		end_transfer(call, call->fell_behind ? END_FELL_BEHIND : transfer_ending(code),
+		end_transfer(call, transfer_ending(code),
 			*call->detail || code == CURLE_OK ? call->detail
 							      : curl_easy_strerror(code));
 	}

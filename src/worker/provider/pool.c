@@ -78,17 +78,40 @@ struct pool_user *pool_companion(const struct pool_user *user, const struct pool
 
 /* ---- records --------------------------------------------------------------------- */
 
+static unsigned offer_of(const struct pool *pool, const struct pool_socket *s)
+{
+	if (pool->nserial && !pool->serial)
+		return 0;
+	if (s->state == SOCKET_IDLE)
+		return s->shared && !pool->serial ? s->most : 1;
+	if (s->state == SOCKET_BUSY && s->shared && !pool->serial && s->nusers < s->most)
+		return s->most - s->nusers;
+	return 0;
+}
+
 /* After each change of what that depends on. */
 static void refresh_offer(struct pool *pool, struct pool_socket *s)
 {
-	unsigned *room = s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room, offer = 0;
+	unsigned offer = offer_of(pool, s);
 
-	if (s->state == SOCKET_IDLE)
-		offer = s->shared ? s->most : 1;
-	else if (s->state == SOCKET_BUSY && s->shared && s->nusers < s->most)
-		offer = s->most - s->nusers;
-	*room += offer - s->offer;
+	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) += offer - s->offer;
 	s->offer = offer;
+}
+
+/* What the last connection spoke; how many of HTTP/1.1 there are. */
+static void set_manners(struct pool *pool, bool serial, unsigned nserial)
+{
+	bool same = serial == pool->serial && !nserial == !pool->nserial;
+	struct pool_socket *s;
+
+	pool->serial = serial;
+	pool->nserial = nserial;
+	if (same)
+		return;
+	TAILQ_FOREACH(s, &pool->busy, entry)
+		refresh_offer(pool, s);
+	TAILQ_FOREACH(s, &pool->idle, entry)
+		refresh_offer(pool, s);
 }
 
 /* Before its state changes. */
@@ -136,11 +159,14 @@ static void leave_idle(struct pool *pool, struct pool_socket *s)
 		pool->nuncounted--;
 }
 
-static void count_gone(struct pool *pool, const struct pool_socket *s)
+static void count_gone(struct pool *pool, struct pool_socket *s)
 {
 	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
 	if (s->shared)
 		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, -1);
+	if (s->counted_serial)
+		set_manners(pool, pool->serial, pool->nserial - 1);
+	s->counted_serial = false;
 }
 
 /* The provider sees the end at once; libcurl closes the descriptor later. The ticket stays held. */
@@ -291,6 +317,11 @@ static void leave_busy(struct pool *pool, struct pool_socket *s)
 static void become_idle(struct pool *pool, struct pool_socket *s)
 {
 	leave_busy(pool, s);
+	if (!s->most) {
+		shut(pool, s);
+		gate_leave(pool->line, &s->ticket);
+		return;
+	}
 	s->state = SOCKET_IDLE;
 	s->idle_since_ms = clock_ms();
 	TAILQ_INSERT_TAIL(&pool->idle, s, entry);
@@ -376,6 +407,14 @@ void pool_leave(struct pool *pool, struct pool_user *user)
 	pool_balance(pool);
 }
 
+void pool_doom(struct pool *pool, struct pool_user *user)
+{
+	if (user->state != POOL_USER_SEATED)
+		return;
+	user->socket->most = 0;
+	refresh_offer(pool, user->socket);
+}
+
 bool pool_has_shut(const struct pool *pool)
 {
 	return pool->nshut > 0;
@@ -430,7 +469,8 @@ static void learn_room(struct pool *pool)
 	struct pool_socket *s;
 
 	TAILQ_FOREACH(s, &pool->busy, entry) {
-		s->most = s->nusers;
+		if (s->most > s->nusers)
+			s->most = s->nusers;
 		refresh_offer(pool, s);
 	}
 }
@@ -556,7 +596,8 @@ bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, 
 		if (!s)
 			return false;
 		s->shared = shared;
-		pool->serial = !shared;
+		s->counted_serial = !shared && pool->most > 1;
+		set_manners(pool, !shared, pool->nserial + s->counted_serial);
 		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, shared);
 	} else {
 		if (user->state == POOL_USER_SEATED) {

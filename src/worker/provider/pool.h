@@ -67,6 +67,9 @@ bool pool_enter(struct pool *pool, struct pool_user *user) MUST_CHECK;
  */
 void pool_leave(struct pool *pool, struct pool_user *user);
 
+/* The connection that it shares is no good: nobody else joins it, and it goes with its last user. */
+void pool_doom(struct pool *pool, struct pool_user *user);
+
 /* libcurl opens a socket for this user; -1: it must not, or cannot. */
 int pool_socket_open(struct pool *pool, struct pool_user *user, int family, int type, int protocol);
 /* libcurl closes this socket; 0 or -1 with errno, as close(). */

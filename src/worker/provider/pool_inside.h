@@ -21,6 +21,7 @@ struct pool_socket {
 	TAILQ_HEAD(pool_users, pool_user) users; /* BUSY */
 	unsigned nusers;
 	bool shared;	/* HTTP/2 */
+	bool counted_serial;
 	unsigned most;	/* users at once */
 	unsigned offer; /* how many could join now: part of its pool's room or idle_room */
 	struct gate_ticket ticket, idle_ticket;
@@ -35,7 +36,12 @@ struct pool {
 	struct shm *shm;
 	unsigned provider;
 	unsigned most; /* users of a socket of HTTP/2; 1: there are none such */
-	bool serial;   /* the last connection that was made speaks HTTP/1.1 */
+	/*
+	 * The last connection that was made speaks HTTP/1.1: libcurl shares none then, and else takes
+	 * those that speak HTTP/1.1 for shared ones, too.
+	 */
+	bool serial;
+	unsigned nserial; /* sockets of HTTP/1.1, where there may be HTTP/2 */
 	uint64_t expiry_ms;
 	pool_granted_fn granted;
 	struct gate_line *line, *idle_line;

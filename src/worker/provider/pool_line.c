@@ -47,7 +47,7 @@ static void let_first_in(struct pool *pool, bool dial)
 /* Would so many tickets do for all who wait? */
 static bool enough(const struct pool *pool, unsigned tickets)
 {
-	size_t each = pool->serial ? 1 : pool->most;
+	size_t each = pool->serial || pool->nserial ? 1 : pool->most;
 
 	return tickets * each + pool->ndialers * (each - 1) >= pool->nwaiting;
 }

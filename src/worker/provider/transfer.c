@@ -99,7 +99,8 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 	call->shared = provider->most_streams > 1 && speaks_http2(call->easy);
 	call->stranded = !pool_seat(provider->pool, &call->seat, local_ip, local_port, call->shared);
 	if (call->stranded) {
-		log_debug("provider", "[%s] %s: '%s:%d': no connection to send on",
+		log_line(provider->most_streams > 1 ? LOG_DEBUG : LOG_ERROR, "provider",
+			"[%s] %s: '%s:%d': a connection that the pool does not know, or not as free",
 			call->request_id, provider->conf->name, local_ip, local_port);
 		return CURL_PREREQFUNC_ABORT;
 	}
@@ -338,6 +339,13 @@ static void send_reset(struct provider_call *call)
 	}
 }
 
+/* Did that end the connection, too? libcurl may not have noticed that it did. */
+static bool is_of_connection(CURLcode code)
+{
+	return code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_PARTIAL_FILE ||
+		code == CURLE_HTTP2;
+}
+
 void transfer_stop(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
@@ -350,6 +358,8 @@ void transfer_stop(struct provider_call *call)
 		call->easy = NULL;
 		if (call->shared && !(call->over && call->over_code == CURLE_OK))
 			send_reset(call);
+		if (call->shared && call->over && is_of_connection(call->over_code))
+			pool_doom(provider->pool, &call->seat);
 		buf_release(&call->ahead);
 		call->ahead_at = 0;
 		call->paused = call->over = call->shared = false;
