@@ -42,23 +42,55 @@ static bool can_spare(const struct pool *pool, const struct pool_socket *idle)
 
 /* ---- users ------------------------------------------------------------------------- */
 
-static void count_user(struct pool *pool, const struct pool_user *user, unsigned by)
+static bool is_dialer(const struct pool_user *user)
 {
-	bool in = user->state == POOL_USER_IN;
+	return user->dial &&
+		(user->state == POOL_USER_IN || user->state == POOL_USER_DIALING);
+}
 
-	if (in)
-		pool->in += by;
-	if (in && user->dial)
+static void refresh_offers(struct pool *pool);
+
+/* What users can join depends on who connects. */
+static void note_dialers(struct pool *pool)
+{
+	const struct pool_user *first = TAILQ_FIRST(&pool->dialers);
+	uint64_t since = first ? first->turn : ~0ull;
+
+	if (since == pool->dialing_since_turn)
+		return;
+	pool->dialing_since_turn = since;
+	refresh_offers(pool);
+}
+
+static void count_in(struct pool *pool, const struct pool_user *user, unsigned by)
+{
+	if (user->state != POOL_USER_IN)
+		return;
+	pool->in += by;
+	if (user->dial)
 		pool->in_dial += by;
-	if ((in || user->state == POOL_USER_DIALING) && user->dial)
-		pool->ndialers += by;
 }
 
 void pool_user_to(struct pool *pool, struct pool_user *user, enum pool_user_state state)
 {
-	count_user(pool, user, -1u);
+	bool was = is_dialer(user), is;
+
+	count_in(pool, user, -1u);
 	user->state = state;
-	count_user(pool, user, 1);
+	count_in(pool, user, 1);
+	is = is_dialer(user);
+	if (was == is)
+		return;
+	if (is) {
+		user->turn = pool->turn;
+		user->since_us = clock_us();
+		TAILQ_INSERT_TAIL(&pool->dialers, user, entry);
+		pool->ndialers++;
+	} else {
+		TAILQ_REMOVE(&pool->dialers, user, entry);
+		pool->ndialers--;
+	}
+	note_dialers(pool);
 }
 
 bool pool_must_dial(const struct pool_user *user)
@@ -80,7 +112,7 @@ struct pool_user *pool_companion(const struct pool_user *user, const struct pool
 
 static unsigned offer_of(const struct pool *pool, const struct pool_socket *s)
 {
-	if (pool->nserial && !pool->serial)
+	if (pool->most > 1 && pool->nserial && !pool->serial)
 		return 0;
 	if (s->state == SOCKET_IDLE)
 		return s->shared && !pool->serial ? s->most : 1;
@@ -89,36 +121,44 @@ static unsigned offer_of(const struct pool *pool, const struct pool_socket *s)
 	return 0;
 }
 
+static void set_offer(struct pool *pool, struct pool_socket *s, unsigned offer, unsigned later)
+{
+	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) += offer - s->offer;
+	pool->later += later - s->later;
+	s->offer = offer;
+	s->later = later;
+}
+
 /* After each change of what that depends on. */
 static void refresh_offer(struct pool *pool, struct pool_socket *s)
 {
 	unsigned offer = offer_of(pool, s);
 
-	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) += offer - s->offer;
-	s->offer = offer;
+	if (pool->most > 1 && !pool->serial && s->turn >= pool->dialing_since_turn)
+		set_offer(pool, s, 0, offer);
+	else
+		set_offer(pool, s, offer, 0);
 }
 
-/* What the last connection spoke; how many of HTTP/1.1 there are. */
-static void set_manners(struct pool *pool, bool serial, unsigned nserial)
+static void refresh_offers(struct pool *pool)
 {
-	bool same = serial == pool->serial && !nserial == !pool->nserial;
 	struct pool_socket *s;
 
-	pool->serial = serial;
-	pool->nserial = nserial;
-	if (same)
-		return;
 	TAILQ_FOREACH(s, &pool->busy, entry)
 		refresh_offer(pool, s);
 	TAILQ_FOREACH(s, &pool->idle, entry)
 		refresh_offer(pool, s);
 }
 
-/* Before its state changes. */
-static void take_offer_back(struct pool *pool, struct pool_socket *s)
+/* What the last connection spoke; how many of HTTP/1.1 there are. */
+static void set_manners(struct pool *pool, bool serial, unsigned nserial)
 {
-	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) -= s->offer;
-	s->offer = 0;
+	bool same = serial == pool->serial && !nserial == !pool->nserial;
+
+	pool->serial = serial;
+	pool->nserial = nserial;
+	if (!same)
+		refresh_offers(pool);
 }
 
 static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
@@ -149,7 +189,7 @@ void pool_become_spare(struct pool *pool, struct pool_socket *s)
 /* It is no longer idle; what it is now is the caller's to say. */
 static void leave_idle(struct pool *pool, struct pool_socket *s)
 {
-	take_offer_back(pool, s);
+	set_offer(pool, s, 0, 0); /* before its state changes */
 	TAILQ_REMOVE(&pool->idle, s, entry);
 	pool->nidle--;
 	pstat_add(pool->provider, PSTAT_SOCKETS_IDLE, -1);
@@ -288,11 +328,11 @@ static void seat(struct pool *pool, struct pool_user *user, struct pool_socket *
 		s->dialer = NULL;
 		TAILQ_INSERT_TAIL(&pool->busy, s, entry);
 	}
+	pool_user_to(pool, user, POOL_USER_SEATED);
+	user->dial = pool->most > 1;
 	TAILQ_INSERT_TAIL(&s->users, user, entry);
 	s->nusers++;
 	user->socket = s;
-	pool_user_to(pool, user, POOL_USER_SEATED);
-	user->dial = pool->most > 1;
 	refresh_offer(pool, s);
 }
 
@@ -309,7 +349,7 @@ static void unseat(struct pool *pool, struct pool_user *user)
 
 static void leave_busy(struct pool *pool, struct pool_socket *s)
 {
-	take_offer_back(pool, s);
+	set_offer(pool, s, 0, 0); /* before its state changes */
 	TAILQ_REMOVE(&pool->busy, s, entry);
 }
 
@@ -435,6 +475,8 @@ void pool_poll(struct pool *pool)
 	}
 	gate_poll(pool->line);
 	pool_line_serve(pool);
+	pool_line_settle(pool);
+	pool->turn++;
 }
 
 /* ---- what libcurl does ------------------------------------------------------------- */
@@ -463,7 +505,7 @@ static struct pool_socket *ticket_for(struct pool *pool, const struct pool_user 
 	return s;
 }
 
-/* The user was to join a socket, but libcurl sees no room in any. */
+/* A user was to join a socket, but libcurl sees no room in any. */
 static void learn_room(struct pool *pool)
 {
 	struct pool_socket *s;
@@ -487,9 +529,12 @@ static void dialed(struct pool *pool, struct pool_user *user, struct pool_socket
 		closed(pool, pool->by_fd[fd]);
 	remember_fd(pool, fd, s);
 	TAILQ_INSERT_TAIL(&user->dialed, s, entry);
-	pool_user_to(pool, user, POOL_USER_STRAY);
-	user->dial = pool->most > 1;
+	if (!is_dialer(user)) {
+		pool_user_to(pool, user, POOL_USER_STRAY);
+		user->dial = pool->most > 1;
+	}
 	pool_user_to(pool, user, POOL_USER_DIALING);
+	s->turn = user->turn;
 	pstat_add(pool->provider, PSTAT_SOCKETS_OPENED, 1);
 	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, 1);
 }
@@ -605,8 +650,10 @@ bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, 
 			pool_user_to(pool, user, POOL_USER_STRAY);
 		}
 		s = open_one(pool, local_ip, local_port);
-		if (!s)
+		if (!s) {
+			learn_room(pool);
 			return false;
+		}
 		pstat_add(pool->provider, PSTAT_SOCKETS_REUSED, 1);
 	}
 	seat(pool, user, s);
@@ -641,6 +688,8 @@ struct pool *pool_open(struct event_base *base, struct shm *shm, unsigned provid
 	TAILQ_INIT(&pool->busy);
 	TAILQ_INIT(&pool->idle);
 	TAILQ_INIT(&pool->waiting);
+	TAILQ_INIT(&pool->dialers);
+	pool->dialing_since_turn = ~0ull;
 	return pool;
 }
 

@@ -43,8 +43,9 @@ struct pool_user {
 	bool dial;		    /* IN: to make a connection of HTTP/2; later: it made one */
 	struct pool_sockets dialed; /* DIALING */
 	struct pool_socket *socket; /* SEATED */
-	uint64_t since_us;	    /* WAITING: since when */
-	TAILQ_ENTRY(pool_user) entry; /* in the line, or among the users of its socket */
+	uint64_t since_us;	    /* it waits, or connects: since when */
+	uint64_t turn;		    /* of the loop, in which it began to connect */
+	TAILQ_ENTRY(pool_user) entry; /* in the line, among those who connect, or the users of its socket */
 };
 
 /* A user that waited was let in. Called by any function below: defer what follows. */

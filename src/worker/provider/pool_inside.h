@@ -20,10 +20,12 @@ struct pool_socket {
 	struct pool_user *dialer;	       /* DIALED */
 	TAILQ_HEAD(pool_users, pool_user) users; /* BUSY */
 	unsigned nusers;
+	uint64_t turn; /* in which its user began to connect */
 	bool shared;	/* HTTP/2 */
 	bool counted_serial;
 	unsigned most;	/* users at once */
 	unsigned offer; /* how many could join now: part of its pool's room or idle_room */
+	unsigned later; /* how many will, when those who connect are done */
 	struct gate_ticket ticket, idle_ticket;
 	uint64_t idle_since_ms;
 	unsigned overtakes;
@@ -47,14 +49,21 @@ struct pool {
 	struct gate_line *line, *idle_line;
 	struct event timer;   /* the oldest idle socket expires */
 	unsigned in, in_dial; /* users that are IN; and of these those who make a connection */
-	unsigned ndialers;    /* users that make a connection */
+	unsigned ndialers;    /* users that make a connection of HTTP/2, it is hoped */
+	uint64_t turn;	      /* counts turns of the loop */
+	/*
+	 * When the first of these began; ~0: there are none. libcurl takes the oldest connection for one
+	 * that can be shared, even if it does not stand yet; so no younger one is joined.
+	 */
+	uint64_t dialing_since_turn;
 	unsigned room;	      /* in BUSY sockets */
 	unsigned idle_room;   /* in IDLE ones */
+	unsigned later;	      /* in both, soon */
 	unsigned nasked, nspare, nidle, nshut, nwaiting;
 	unsigned nuncounted; /* idle without a ticket of the idle ones */
 	unsigned overtakes;  /* by users who joined a BUSY socket */
 	struct pool_sockets asked, spare, busy, idle; /* idle: the oldest first */
-	struct pool_users waiting;		      /* the first came first */
+	struct pool_users waiting, dialers;	      /* the first came first */
 	struct pool_socket **by_fd;
 	size_t nfds;
 };

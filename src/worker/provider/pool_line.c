@@ -21,6 +21,8 @@
  * first, since it is warm; but only so often in a row, then the line decides.
  */
 #define OVERTAKE_MAX 8
+/* Nobody waits for a connection to stand that takes longer than this, if there is a ticket. */
+#define DIAL_PATIENCE_US 1000000
 
 static void let_in(struct pool *pool, struct pool_user *user, bool dial)
 {
@@ -44,12 +46,22 @@ static void let_first_in(struct pool *pool, bool dial)
 
 /* ---- tickets ------------------------------------------------------------------------ */
 
+/* May those who wait count on the connections that are being made? */
+static bool is_hopeful(const struct pool *pool)
+{
+	const struct pool_user *first = TAILQ_FIRST(&pool->dialers);
+
+	return !pool->serial && !pool->nserial &&
+		(!first || clock_us() - first->since_us < DIAL_PATIENCE_US);
+}
+
 /* Would so many tickets do for all who wait? */
 static bool enough(const struct pool *pool, unsigned tickets)
 {
-	size_t each = pool->serial || pool->nserial ? 1 : pool->most;
-
-	return tickets * each + pool->ndialers * (each - 1) >= pool->nwaiting;
+	if (!is_hopeful(pool))
+		return tickets >= pool->nwaiting;
+	return pool->later + tickets * pool->most + pool->ndialers * (pool->most - 1) >=
+		pool->nwaiting;
 }
 
 static void ask(struct pool *pool)
