@@ -135,5 +135,11 @@ class Wire:
 		return self
 
 	def __exit__(self, *_):
-		self.loop.call_soon_threadsafe(self.loop.stop)
+		async def end():
+			others = asyncio.all_tasks() - {asyncio.current_task()}
+			for task in others:
+				task.cancel()
+			await asyncio.gather(*others, return_exceptions=True)
+			self.loop.stop()
+		asyncio.run_coroutine_threadsafe(end(), self.loop)
 		self.thread.join(5)

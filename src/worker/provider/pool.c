@@ -112,7 +112,7 @@ struct pool_user *pool_companion(const struct pool_user *user, const struct pool
 
 static unsigned offer_of(const struct pool *pool, const struct pool_socket *s)
 {
-	if (pool->most > 1 && pool->nserial && !pool->serial)
+	if (pool->mixed)
 		return 0;
 	if (s->state == SOCKET_IDLE)
 		return s->shared && !pool->serial ? s->most : 1;
@@ -150,15 +150,42 @@ static void refresh_offers(struct pool *pool)
 		refresh_offer(pool, s);
 }
 
-/* What the last connection spoke; how many of HTTP/1.1 there are. */
-static void set_manners(struct pool *pool, bool serial, unsigned nserial)
+static void set_manners(struct pool *pool, bool serial)
 {
-	bool same = serial == pool->serial && !nserial == !pool->nserial;
+	bool mixed = pool->nserial && pool->seen_http2;
 
+	if (serial == pool->serial && mixed == pool->mixed)
+		return;
 	pool->serial = serial;
-	pool->nserial = nserial;
-	if (!same)
-		refresh_offers(pool);
+	pool->mixed = mixed;
+	refresh_offers(pool);
+}
+
+/* A connection stands, and speaks HTTP/2 or not. */
+static void learn_manners(struct pool *pool, struct pool_socket *s, bool shared)
+{
+	if (pool->most == 1)
+		return;
+	s->shared = shared;
+	s->serial = !shared;
+	pool->nserial += !shared;
+	pool->nhttp2 += shared;
+	pool->seen_http2 = shared || (pool->seen_http2 && pool->nhttp2);
+	pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, shared);
+	set_manners(pool, !shared);
+}
+
+static void count_gone(struct pool *pool, struct pool_socket *s)
+{
+	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
+	if (s->shared) {
+		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, -1);
+		pool->nhttp2--;
+	}
+	if (s->serial)
+		pool->nserial--;
+	s->serial = s->shared = false;
+	set_manners(pool, pool->serial);
 }
 
 static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
@@ -197,16 +224,6 @@ static void leave_idle(struct pool *pool, struct pool_socket *s)
 		gate_leave(pool->idle_line, &s->idle_ticket);
 	else
 		pool->nuncounted--;
-}
-
-static void count_gone(struct pool *pool, struct pool_socket *s)
-{
-	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
-	if (s->shared)
-		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, -1);
-	if (s->counted_serial)
-		set_manners(pool, pool->serial, pool->nserial - 1);
-	s->counted_serial = false;
 }
 
 /* The provider sees the end at once; libcurl closes the descriptor later. The ticket stays held. */
@@ -640,10 +657,7 @@ bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, 
 		s = winner(pool, user, local_ip, local_port);
 		if (!s)
 			return false;
-		s->shared = shared;
-		s->counted_serial = !shared && pool->most > 1;
-		set_manners(pool, !shared, pool->nserial + s->counted_serial);
-		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, shared);
+		learn_manners(pool, s, shared);
 	} else {
 		if (user->state == POOL_USER_SEATED) {
 			leave_socket(pool, user);

@@ -22,7 +22,7 @@ struct pool_socket {
 	unsigned nusers;
 	uint64_t turn; /* in which its user began to connect */
 	bool shared;	/* HTTP/2 */
-	bool counted_serial;
+	bool serial;	/* HTTP/1.1, where there may be HTTP/2 */
 	unsigned most;	/* users at once */
 	unsigned offer; /* how many could join now: part of its pool's room or idle_room */
 	unsigned later; /* how many will, when those who connect are done */
@@ -39,11 +39,14 @@ struct pool {
 	unsigned provider;
 	unsigned most; /* users of a socket of HTTP/2; 1: there are none such */
 	/*
-	 * The last connection that was made speaks HTTP/1.1: libcurl shares none then, and else takes
-	 * those that speak HTTP/1.1 for shared ones, too.
+	 * What libcurl thinks of sharing holds for all connections alike, and changes with each that is made
+	 * and each answer. After HTTP/1.1 it shares none; after HTTP/2 also those of HTTP/1.1 that are in
+	 * use. So where there are both (mixed), nothing is joined, also no idle one.
 	 */
-	bool serial;
-	unsigned nserial; /* sockets of HTTP/1.1, where there may be HTTP/2 */
+	bool serial; /* the last connection that was made speaks HTTP/1.1 */
+	bool mixed;
+	bool seen_http2;	   /* since there was HTTP/1.1 only */
+	unsigned nserial, nhttp2; /* sockets that are open, where there may be HTTP/2 */
 	uint64_t expiry_ms;
 	pool_granted_fn granted;
 	struct gate_line *line, *idle_line;

@@ -51,7 +51,7 @@ static bool is_hopeful(const struct pool *pool)
 {
 	const struct pool_user *first = TAILQ_FIRST(&pool->dialers);
 
-	return !pool->serial && !pool->nserial &&
+	return !pool->serial && !pool->mixed &&
 		(!first || clock_us() - first->since_us < DIAL_PATIENCE_US);
 }
 
