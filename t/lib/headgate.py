@@ -143,6 +143,8 @@ class Process:
 
 class Sim(Process):
 	"""llmsim on a free port, with an events file."""
+	control = None
+
 	def __init__(self, *args):
 		self.dir = tempfile.mkdtemp(prefix='llmsim-')
 		self.events_path = os.path.join(self.dir, 'events')
@@ -167,7 +169,11 @@ class Sim(Process):
 
 	def outage(self, how, seconds=0):
 		"""From now on, for that long (0: until the next order): refuse, a fault, or none. See llmsim(1)."""
-		request(self.port, 'POST', '/sim/outage', {'how': how, 'ms': int(seconds * 1000)})
+		if not self.control:	# kept, for nobody else is let in when it refuses
+			self.control = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
+		self.control.request('POST', '/sim/outage', json.dumps({'how': how, 'ms': int(seconds * 1000)}))
+		if self.control.getresponse().read() != b'{}\n':
+			raise ValueError(how)
 
 	def events(self, kind=None):
 		with open(self.events_path) as file:
