@@ -5,7 +5,8 @@
 #   SAN=asan      AddressSanitizer, LeakSanitizer and UBSan
 #   B=DIR         where objects and programs go (build)
 #   T='t/t20*'    which whole-system tests `make check` runs (all)
-#   prefix, sysconfdir, runstatedir, mandir, DESTDIR   as usual
+#   prefix, sysconfdir, runstatedir, mandir, docdir, DESTDIR   as usual
+#   initdir, unitdir, defaultdir, logrotatedir   where the system looks for services
 
 prefix = /usr/local
 sbindir = $(prefix)/sbin
@@ -13,6 +14,11 @@ bindir = $(prefix)/bin
 sysconfdir = $(prefix)/etc
 mandir = $(prefix)/share/man
 runstatedir = /run
+docdir = $(prefix)/share/doc/headgate
+initdir = /etc/init.d
+unitdir = /lib/systemd/system
+defaultdir = /etc/default
+logrotatedir = /etc/logrotate.d
 PYTHON = /usr/bin/python3
 -include config.mak
 
@@ -143,6 +149,26 @@ install: all
 	test -e $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml || \
 		install -m 640 etc/headgate.yaml $(DESTDIR)$(sysconfdir)/headgate/headgate.yaml
 	for n in 1 5 7 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n || exit; done
+	install -d $(DESTDIR)$(initdir) $(DESTDIR)$(unitdir) $(DESTDIR)$(logrotatedir) \
+		$(DESTDIR)$(docdir)/examples
+	$(call install_service,755,etc/init.d/headgate,$(initdir))
+	$(call install_service,644,etc/systemd/headgate.service,$(unitdir))
+	$(call install_service,644,etc/systemd/headgate.socket,$(unitdir))
+	$(call install_service,644,etc/logrotate.d/headgate,$(logrotatedir))
+	install -m 644 etc/sysctl.d/headgate.conf $(DESTDIR)$(docdir)/examples/sysctl.conf
+	install -m 644 etc/examples/*.yaml $(DESTDIR)$(docdir)/examples
+# A file of etc/ with the paths of this installation: mode, file, directory.
+install_service = sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@sysconfdir@|$(sysconfdir)|g' \
+	-e 's|@defaultdir@|$(defaultdir)|g' $(2) > $(DESTDIR)$(3)/$(notdir $(2)) && \
+	chmod $(1) $(DESTDIR)$(3)/$(notdir $(2))
+
+# A Debian package in build/deb, of the files that git knows.
+DEB = build/deb/headgate-$(VERSION)
+deb:
+	rm -rf build/deb; mkdir -p $(DEB)
+	git ls-files -z | xargs -0 cp --parents -t $(DEB)
+	cd $(DEB) && dpkg-buildpackage -b -us -uc
+	lintian --fail-on error,warning build/deb/*.changes
 
 # The parts of the manual that options.def, stats.def and endings.def say.
 manual: $(PROGRAMS)
@@ -160,10 +186,11 @@ help:
 	@echo 'make check SAN=asan   the same under AddressSanitizer and UBSan'
 	@echo 'make check-unit   unit tests only'
 	@echo 'make manual       put what the tables say into the manual pages'
+	@echo 'make deb          a Debian package in build/deb'
 	@echo 'make install      to $(prefix); DESTDIR is honoured'
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install format clean help FORCE
+.PHONY: all manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install deb format clean help FORCE
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -14,6 +14,7 @@
 
 static const char usage_text[] =
 	"usage: headgate [-c FILE] [-D | -s WORD | -t | --dump-config]\n"
+	"       headgate [-c FILE] --print=pid-file\n"
 	"       headgate --print=options-mdoc | -V | -h\n"
 	"\n"
 	"  -c, --config=FILE        configuration (" DEFAULT_FILE ")\n"
@@ -21,6 +22,7 @@ static const char usage_text[] =
 	"  -s, --signal=WORD        tell the running one: reload, reopen, drain, stop, upgrade\n"
 	"  -t, --test               check the configuration and print its limits\n"
 	"      --dump-config        print every option, its value and where it came from\n"
+	"      --print=pid-file     print where the running one's pid is\n"
 	"      --print=options-mdoc print all options as text for the manual\n"
 	"  -V, --version            print the version\n"
 	"  -h, --help               print this\n"
@@ -29,7 +31,7 @@ static const char usage_text[] =
 	"Signals: HUP reloads, USR1 reopens the log, USR2 upgrades the binary, QUIT drains,\n"
 	"TERM and INT stop. See headgate(8), headgate.yaml(5).\n";
 
-enum command { COMMAND_SERVE, COMMAND_DAEMON, COMMAND_TELL, COMMAND_TEST, COMMAND_DUMP };
+enum command { COMMAND_SERVE, COMMAND_DAEMON, COMMAND_TELL, COMMAND_TEST, COMMAND_DUMP, COMMAND_PID_FILE };
 
 static const struct option options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -61,7 +63,7 @@ static int finish_output(void)
 static int print_texts(const char *what)
 {
 	if (strcmp(what, "options-mdoc") != 0)
-		return misuse("--print knows 'options-mdoc', not", what);
+		return misuse("--print knows 'pid-file' and 'options-mdoc', not", what);
 	conf_print_mdoc(stdout);
 	return finish_output();
 }
@@ -111,6 +113,9 @@ static int with_config(const char *path, bool path_given, enum command command, 
 		return serve_in_background(conf, argv);
 	if (command == COMMAND_TELL) {
 		status = tell(conf, word);
+	} else if (command == COMMAND_PID_FILE) {
+		puts(conf->pid_file);
+		status = finish_output();
 	} else if (command == COMMAND_DUMP) {
 		conf_dump(conf, stdout);
 		status = finish_output();
@@ -118,6 +123,7 @@ static int with_config(const char *path, bool path_given, enum command command, 
 		for (size_t i = 0; i < conf->warnings.count; i++)
 			fprintf(stderr, "headgate: warning: %s\n", conf->warnings.text[i]);
 		conf_print_limits(conf, stdout);
+		conf_print_advice(conf, stdout);
 		puts("configuration ok");
 		status = finish_output();
 	}
@@ -153,7 +159,10 @@ int main(int argc, char **argv)
 			command = COMMAND_DUMP;
 			break;
 		case 'p':
-			return print_texts(optarg);
+			if (strcmp(optarg, "pid-file") != 0)
+				return print_texts(optarg);
+			command = COMMAND_PID_FILE;
+			break;
 		case 'V':
 			puts("headgate " HEADGATE_VERSION);
 			return finish_output();

@@ -119,6 +119,8 @@ enum conf_change conf_diff(const struct conf *now, struct conf *next, struct con
 void conf_dump(const struct conf *conf, FILE *out);
 /* What headgate -t prints: the effective limits in a short table. */
 void conf_print_limits(const struct conf *conf, FILE *out);
+/* And the rules of thumb that it does not keep, one line each. */
+void conf_print_advice(const struct conf *conf, FILE *out);
 /* Every option as mdoc for headgate.yaml(5). */
 void conf_print_mdoc(FILE *out);
 
