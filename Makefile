@@ -193,4 +193,4 @@ help:
 FORCE:
 .PHONY: all manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install deb format clean help FORCE
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -type f -name '*.d' 2>/dev/null)
