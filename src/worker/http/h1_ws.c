@@ -46,38 +46,35 @@ static const struct ws_carrier carrier = { .send = carrier_send,
 
 /* ---- the port ---- */
 
+static void add_fields(struct buf *head, const struct exchange_header *h, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		buf_addf(head, "%s: %s\r\n", h[i].name, h[i].value);
+}
+
 void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned n)
 {
 	struct conn *c = conn_of(x);
-	struct buf head = BUF_INIT;
+	struct buf head = BUF_INIT, extensions = BUF_INIT;
+	struct exchange_header agreed[WS_AGREED_MAX];
 	char accept[WS_ACCEPT_SIZE];
-	const char *subprotocol = NULL;
-	struct ws_terms terms = { 0 };
+	struct ws_terms terms;
 
 	ws_handshake_accept(&c->head, accept);
-	if (!x->subprotocol[0]) /* else it is in h: one offered beside a key */
-		subprotocol = ws_handshake_subprotocol(
-			c->head.fields, c->head.nfields, &c->http->conf->subprotocols);
 	buf_addf(&head,
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		"Sec-WebSocket-Accept: %s\r\nX-Request-Id: %s\r\n",
 		accept, x->id);
-	for (unsigned i = 0; i < n; i++)
-		buf_addf(&head, "%s: %s\r\n", h[i].name, h[i].value);
-	if (subprotocol)
-		buf_addf(&head, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
-	if (c->http->conf->compression &&
-		ws_deflate_choose(c->head.fields, c->head.nfields, &terms) == WS_OFFER_TAKEN) {
-		buf_adds(&head, "Sec-WebSocket-Extensions: ");
-		ws_deflate_answer(&terms, &head);
-		buf_adds(&head, "\r\n");
-	}
+	add_fields(&head, h, n);
+	add_fields(
+		&head, agreed, ws_handshake_agree(x, c->http->conf, &terms, &extensions, agreed));
 	buf_adds(&head, "\r\n");
 	conn_take_over(c);
 	c->ws = ws_new(&c->http->ws_common, x, &terms, &carrier, c);
 	c->phase = CONN_WEBSOCKET;
 	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
 	buf_release(&head);
+	buf_release(&extensions);
 	conn_settle_later(c); /* bytes behind the handshake may be here already */
 }
 

@@ -10,6 +10,7 @@
  *	h2_flood.c   what a client may do, but not all the time
  *	h2_stream.c  one stream: from HEADERS to a request, and its end
  *	h2_port.c    the answer of a stream's exchange
+ *	h2_ws.c      a stream that carries a WebSocket
  */
 #ifndef WORKER_HTTP_H2_H
 #define WORKER_HTTP_H2_H
@@ -25,6 +26,8 @@ enum h2_phase {
 	H2_RUNNING, /* an app has it */
 	H2_ANSWERED /* nothing is expected of an app any more; bytes may wait to be sent */
 };
+
+struct h2_ws;
 
 struct h2_stream {
 	TAILQ_ENTRY(h2_stream) entry;
@@ -58,6 +61,7 @@ struct h2_stream {
 	struct exchange_header *fields;
 	struct buf body;
 	struct exchange x;
+	struct h2_ws *ws; /* NULL: it carries none */
 	const struct timeval *watch; /* what the timer was last started with */
 	struct event timer;	     /* of the body's arrival, then of a client that takes nothing */
 };
@@ -135,8 +139,26 @@ void h2_stream_free(struct h2_stream *s, enum ending ending);
 extern const struct exchange_port h2_port;
 /* Bytes of the answer that nghttp2 has not taken. */
 size_t h2_stream_unsent(const struct h2_stream *s);
+/* The head of an answer whose body follows. */
+void h2_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n);
+/* A part of its body; its end. */
+void h2_stream_append(struct h2_stream *s, const struct iovec *parts, unsigned n);
+void h2_finish(struct exchange *x);
+size_t h2_room(const struct exchange *x);
 /* One whole answer; x gives the common fields. */
 void h2_answer(struct h2_stream *s, int status, const struct exchange_header *h, unsigned n,
 	const char *body, size_t len);
+
+/* ---- h2_ws.c: h2_port's part of it, and the stream's ---- */
+
+void h2_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned n);
+void h2_send_message(struct exchange *x, bool binary, const char *bytes, size_t len);
+void h2_close_ws(struct exchange *x, unsigned code, const char *reason);
+/* Bytes came for it. */
+void h2_ws_add(struct h2_stream *s, const uint8_t *bytes, size_t len);
+/* Take what came, as far as that can be done now. */
+void h2_ws_work(struct h2_stream *s);
+/* Harmless if it carries none. */
+void h2_ws_free(struct h2_stream *s);
 
 #endif

@@ -134,15 +134,43 @@ void h2_answer(struct h2_stream *s, int status, const struct exchange_header *h,
 	h2_touch(s);
 }
 
+/*
+ * A success in answer to an extended CONNECT would be taken for an open WebSocket (RFC 8441, 5): who asked for one
+ * where there is none learns so.
+ */
+static bool is_mistaken(const struct exchange *x, int status)
+{
+	return x->request.websocket && x->status != 101 && status < 300;
+}
+
+static void deny_websocket(struct exchange *x)
+{
+	const struct exchange_error error = { .ending = END_METHOD_NOT_ALLOWED,
+		.message = "this path speaks no WebSocket" };
+	const struct exchange_header type = { "Content-Type", "application/json" };
+	struct buf json = BUF_INIT;
+
+	exchange_error_json(&json, &error);
+	x->status = ending_facts[error.ending].http;
+	x->note.ending = error.ending;
+	x->sent_bytes = json.len;
+	h2_answer(stream_of(x), x->status, &type, 1, json.data, json.len);
+	buf_release(&json);
+}
+
 /* ---- the port ---- */
 
 static void h2_respond(struct exchange *x, int status, const struct exchange_header *h, unsigned n,
 	const char *body, size_t len)
 {
+	if (is_mistaken(x, status)) {
+		deny_websocket(x);
+		return;
+	}
 	h2_answer(stream_of(x), status, h, n, body, len);
 }
 
-static void h2_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n)
+void h2_start(struct exchange *x, int status, const struct exchange_header *h, unsigned n)
 {
 	struct h2_stream *s = stream_of(x);
 
@@ -150,7 +178,7 @@ static void h2_start(struct exchange *x, int status, const struct exchange_heade
 		submit(s, status, h, n, NULL);
 }
 
-static size_t h2_room(const struct exchange *x)
+size_t h2_room(const struct exchange *x)
 {
 	const struct h2_stream *s = stream_of(x);
 	size_t unsent = h2_stream_unsent(s), size = s->h2->c->http->conf->stream_buffer_bytes;
@@ -158,23 +186,27 @@ static size_t h2_room(const struct exchange *x)
 	return unsent < size ? size - unsent : 0;
 }
 
-static void h2_write(struct exchange *x, const char *bytes, size_t len)
+void h2_stream_append(struct h2_stream *s, const struct iovec *parts, unsigned n)
 {
-	struct h2_stream *s = stream_of(x);
-
 	if (s->closed || s->bodyless)
 		return;
 	if (s->out_sent > s->out.len / 2) {
 		buf_drop(&s->out, s->out_sent);
 		s->out_sent = 0;
 	}
-	buf_add(&s->out, bytes, len);
-	if (!h2_room(x))
+	for (unsigned i = 0; i < n; i++)
+		buf_add(&s->out, parts[i].iov_base, parts[i].iov_len);
+	if (!h2_room(&s->x))
 		s->want_room = true;
 	resume(s);
 }
 
-static void h2_finish(struct exchange *x)
+static void h2_write(struct exchange *x, const char *bytes, size_t len)
+{
+	h2_stream_append(stream_of(x), &(struct iovec){ (void *)bytes, len }, 1);
+}
+
+void h2_finish(struct exchange *x)
 {
 	struct h2_stream *s = stream_of(x);
 
@@ -197,7 +229,6 @@ static void h2_abort(struct exchange *x)
 	resume(s);
 }
 
-/* WebSocket is spoken over HTTP/1.1 only: request.websocket is never set here, so nobody may ask for it. */
 const struct exchange_port h2_port = {
 	.respond = h2_respond,
 	.start = h2_start,
@@ -205,4 +236,7 @@ const struct exchange_port h2_port = {
 	.finish = h2_finish,
 	.abort = h2_abort,
 	.room = h2_room,
+	.accept_ws = h2_accept_ws,
+	.send_message = h2_send_message,
+	.close_ws = h2_close_ws,
 };

@@ -10,6 +10,7 @@
 #include "base/bug.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
+#include "worker/http/ws_handshake.h"
 
 #include <strings.h>
 
@@ -77,6 +78,7 @@ void h2_stream_free(struct h2_stream *s, enum ending ending)
 
 	s->closed = true; /* what the app may still write in on_close() goes nowhere */
 	h2_stream_end(s, ending);
+	h2_ws_free(s);
 	release_request(s);
 	buf_release(&s->out);
 	event_del(&s->timer);
@@ -106,6 +108,10 @@ void h2_stream_add_field(struct h2_stream *s, nghttp2_vec name, nghttp2_vec valu
 
 bool h2_stream_add_body(struct h2_stream *s, const uint8_t *bytes, size_t len)
 {
+	if (s->ws && s->x_open) {
+		h2_ws_add(s, bytes, len);
+		return false; /* not yet */
+	}
 	if (s->phase > H2_BODY || s->body_large)
 		return false;
 	if (len > s->h2->c->http->conf->max_body_bytes - s->body.len) {
@@ -123,6 +129,7 @@ bool h2_stream_add_body(struct h2_stream *s, const uint8_t *bytes, size_t len)
 /* What the fields say that begin with a colon, and what decides who is asked. */
 struct meaning {
 	const char *method;
+	const char *protocol; /* of an extended CONNECT (RFC 8441) */
 	const char *scheme;
 	const char *authority;
 	const char *host;
@@ -138,6 +145,7 @@ static void note_field(struct meaning *m, const char *name, char *value)
 		const char **value;
 	} rows[] = {
 		{ ":method", &m->method },
+		{ ":protocol", &m->protocol },
 		{ ":scheme", &m->scheme },
 		{ ":authority", &m->authority },
 		{ "host", &m->host },
@@ -176,7 +184,11 @@ static enum ending judge_target(const struct h2_stream *s, const struct meaning 
 {
 	const struct conf *conf = s->h2->c->http->conf;
 
-	if (!strcmp(m->method, "CONNECT")) {
+	if (m->protocol && strcmp(m->protocol, "websocket")) {
+		*why = "of all protocols only websocket is served here";
+		return END_NOT_IMPLEMENTED;
+	}
+	if (!strcmp(m->method, "CONNECT") && !m->protocol) {
 		*why = "CONNECT is not served here";
 		return END_BAD_REQUEST;
 	}
@@ -217,7 +229,9 @@ static void fill_request(struct h2_stream *s, struct meaning *m, unsigned nfield
 	if (query)
 		*query++ = 0;
 	exchange_begin(&s->x, &h2_port);
-	r->method = m->method ? m->method : "-";
+	/* a WebSocket is to apps what it is over HTTP/1.1 */
+	r->websocket = m->protocol;
+	r->method = m->protocol ? "GET" : m->method ? m->method : "-";
 	r->path = m->path ? m->path : "-";
 	r->query = query ? query : "";
 	r->headers = s->fields;
@@ -257,30 +271,6 @@ static void go_on(struct h2_stream *s)
 		s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, &status, 1, NULL);
 }
 
-static void take_head(struct h2_stream *s)
-{
-	struct meaning m = { 0 };
-	unsigned nfields = s->head_large ? 0 : sort_fields(s, &m);
-	enum ending bad = END_HEAD_TOO_LARGE;
-	const char *why = NULL;
-
-	if (!s->head_large)
-		bad = judge_target(s, &m, &why);
-	if (bad == END_COMPLETE)
-		bad = judge_fields(s, &m, &why);
-	fill_request(s, &m, nfields);
-	if (bad != END_COMPLETE) {
-		refuse(s, bad, why);
-		return;
-	}
-	s->phase = H2_BODY;
-	if (s->whole)
-		return;
-	set_timer(s, s->h2->c->http->header_timeout);
-	if (m.expect && !s->body.len)
-		go_on(s);
-}
-
 static void run(struct h2_stream *s)
 {
 	struct http *http = s->h2->c->http;
@@ -293,6 +283,36 @@ static void run(struct h2_stream *s)
 	http->route(&s->x, http->route_arg);
 	BUG_ON(!s->x.app);
 	s->x.app->on_start(&s->x);
+}
+
+static void take_head(struct h2_stream *s)
+{
+	struct meaning m = { 0 };
+	unsigned nfields = s->head_large ? 0 : sort_fields(s, &m);
+	enum ending bad = END_HEAD_TOO_LARGE;
+	const char *why = NULL;
+
+	if (!s->head_large)
+		bad = judge_target(s, &m, &why);
+	if (bad == END_COMPLETE)
+		bad = judge_fields(s, &m, &why);
+	if (bad == END_COMPLETE && m.protocol)
+		bad = ws_handshake_check_fields(s->fields, nfields, &why);
+	if (bad == END_UPGRADE_REQUIRED) /* nothing is upgraded here */
+		bad = END_BAD_REQUEST;
+	fill_request(s, &m, nfields);
+	if (bad != END_COMPLETE) {
+		refuse(s, bad, why);
+		return;
+	}
+	s->phase = H2_BODY;
+	if (m.protocol)
+		run(s);
+	if (m.protocol || s->whole)
+		return;
+	set_timer(s, s->h2->c->http->header_timeout);
+	if (m.expect && !s->body.len)
+		go_on(s);
 }
 
 /* ---- work ---- */
@@ -353,7 +373,9 @@ void h2_stream_work(struct h2_stream *s)
 		refuse(s, END_BODY_TOO_LARGE, NULL);
 	if (s->phase == H2_BODY && s->whole)
 		run(s);
-	if (s->x_open && s->x.state == EXCHANGE_ENDED)
+	if (s->ws && s->x_open)
+		h2_ws_work(s);
+	else if (s->x_open && s->x.state == EXCHANGE_ENDED)
 		h2_stream_end(s, END_COMPLETE);
 	offer_room(s);
 	watch_progress(s);

@@ -311,10 +311,10 @@ static enum ending take_inflated(struct ws *ws, enum ws_inflated result, size_t 
 	size_t added = m->message.len - before;
 
 	ws->inflated += (unsigned)added;
-	if (result == WS_INFLATE_BAD)
-		return END_WS_BAD_DEFLATE;
 	if (!m->binary && added && !utf8_push(&m->utf8, m->message.data + before, added))
 		return END_WS_BAD_UTF8;
+	if (result == WS_INFLATE_BAD)
+		return END_WS_BAD_DEFLATE;
 	return result == WS_INFLATE_TOO_LARGE ? END_MESSAGE_TOO_BIG : END_COMPLETE;
 }
 

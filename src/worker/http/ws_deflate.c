@@ -152,12 +152,12 @@ enum ws_inflated ws_inflate(
 		to->len += room - s->avail_out;
 		to->data[to->len] = 0;
 		i->ended |= result == Z_STREAM_END;
-		if (result != Z_OK && result != Z_BUF_ERROR && result != Z_STREAM_END)
-			return WS_INFLATE_BAD;
 		if (to->len > max) {
 			to->len = max;
 			return WS_INFLATE_TOO_LARGE;
 		}
+		if (result != Z_OK && result != Z_BUF_ERROR && result != Z_STREAM_END)
+			return WS_INFLATE_BAD;
 	} while (s->avail_in || !s->avail_out);
 	return WS_INFLATED;
 }

@@ -13,16 +13,16 @@
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 /* The only field of that name, or NULL. */
-static const char *only(const struct head *head, const char *name)
+static const char *only(const struct exchange_header *fields, unsigned nfields, const char *name)
 {
 	const char *value = NULL;
 
-	for (unsigned i = 0; i < head->nfields; i++) {
-		if (strcasecmp(head->fields[i].name, name))
+	for (unsigned i = 0; i < nfields; i++) {
+		if (strcasecmp(fields[i].name, name))
 			continue;
 		if (value)
 			return NULL;
-		value = head->fields[i].value;
+		value = fields[i].value;
 	}
 	return value;
 }
@@ -58,10 +58,26 @@ static bool key_ok(const char *key)
 	       EVP_DecodeBlock(bytes, (const unsigned char *)key, KEY_LEN) == 18;
 }
 
+enum ending ws_handshake_check_fields(
+	const struct exchange_header *fields, unsigned nfields, const char **why_r)
+{
+	const char *version = only(fields, nfields, "Sec-WebSocket-Version");
+	struct ws_terms terms;
+
+	if (!version || strcmp(version, "13")) {
+		*why_r = "only version 13 of WebSocket is spoken here";
+		return END_UPGRADE_REQUIRED;
+	}
+	if (ws_deflate_choose(fields, nfields, &terms) == WS_OFFER_MALFORMED) {
+		*why_r = "Sec-WebSocket-Extensions is malformed";
+		return END_BAD_REQUEST;
+	}
+	return END_COMPLETE;
+}
+
 enum ending ws_handshake_check(const struct head *head, const char **why_r)
 {
-	const char *version = only(head, "Sec-WebSocket-Version");
-	struct ws_terms terms;
+	enum ending bad;
 
 	if (asks_for_another(head)) {
 		*why_r = "of all upgrades only that to websocket is served here";
@@ -69,19 +85,13 @@ enum ending ws_handshake_check(const struct head *head, const char **why_r)
 	}
 	if (!ws_handshake_asked(head))
 		return END_COMPLETE;
-	if (!version || strcmp(version, "13")) {
-		*why_r = "only version 13 of WebSocket is spoken here";
-		return END_UPGRADE_REQUIRED;
-	}
-	if (!key_ok(only(head, "Sec-WebSocket-Key"))) {
+	bad = ws_handshake_check_fields(head->fields, head->nfields, why_r);
+	if (bad == END_COMPLETE &&
+		!key_ok(only(head->fields, head->nfields, "Sec-WebSocket-Key"))) {
 		*why_r = "Sec-WebSocket-Key is not 16 bytes in base64";
-		return END_BAD_REQUEST;
+		bad = END_BAD_REQUEST;
 	}
-	if (ws_deflate_choose(head->fields, head->nfields, &terms) == WS_OFFER_MALFORMED) {
-		*why_r = "Sec-WebSocket-Extensions is malformed";
-		return END_BAD_REQUEST;
-	}
-	return END_COMPLETE;
+	return bad;
 }
 
 void ws_handshake_accept(const struct head *head, char accept[WS_ACCEPT_SIZE])
@@ -90,7 +100,8 @@ void ws_handshake_accept(const struct head *head, char accept[WS_ACCEPT_SIZE])
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 
-	snprintf(text, sizeof(text), "%s%s", only(head, "Sec-WebSocket-Key"), GUID);
+	snprintf(text, sizeof(text), "%s%s", only(head->fields, head->nfields, "Sec-WebSocket-Key"),
+		GUID);
 	BUG_ON(!EVP_Digest(text, strlen(text), digest, &len, EVP_sha1(), NULL) || len != 20);
 	EVP_EncodeBlock((unsigned char *)accept, digest, (int)len);
 }
@@ -121,4 +132,25 @@ const char *ws_handshake_subprotocol(
 		}
 	}
 	return NULL;
+}
+
+unsigned ws_handshake_agree(const struct exchange *x, const struct conf *conf,
+	struct ws_terms *terms, struct buf *extensions, struct exchange_header out[WS_AGREED_MAX])
+{
+	const struct exchange_request *r = &x->request;
+	const char *subprotocol = NULL;
+	unsigned n = 0;
+
+	if (!x->subprotocol[0])
+		subprotocol =
+			ws_handshake_subprotocol(r->headers, r->nheaders, &conf->subprotocols);
+	if (subprotocol)
+		out[n++] = (struct exchange_header){ "Sec-WebSocket-Protocol", subprotocol };
+	*terms = (struct ws_terms){ 0 };
+	if (conf->compression &&
+		ws_deflate_choose(r->headers, r->nheaders, terms) == WS_OFFER_TAKEN) {
+		ws_deflate_answer(terms, extensions);
+		out[n++] = (struct exchange_header){ "Sec-WebSocket-Extensions", extensions->data };
+	}
+	return n;
 }

@@ -6,7 +6,9 @@
 #include "base/base.h"
 #include "worker/http/head.h"
 
+struct conf;
 struct conf_texts;
+struct ws_terms;
 
 /* Does this head ask for an upgrade to WebSocket (of any version)? */
 bool ws_handshake_asked(const struct head *head);
@@ -16,6 +18,18 @@ bool ws_handshake_asked(const struct head *head);
  * refused rather than left to a client that waits for it.
  */
 enum ending ws_handshake_check(const struct head *head, const char **why_r);
+/* What is left of that for a WebSocket over HTTP/2 (RFC 8441, 5): the version, and well-formed extensions. */
+enum ending ws_handshake_check_fields(
+	const struct exchange_header *fields, unsigned nfields, const char **why_r);
+
+#define WS_AGREED_MAX 2
+/*
+ * The fields of the answer that say which subprotocol and which compression was agreed upon: put into out, returns
+ * how many. The value of one is kept in `extensions`; a subprotocol that the exchange names already
+ * is left to that.
+ */
+unsigned ws_handshake_agree(const struct exchange *x, const struct conf *conf,
+	struct ws_terms *terms, struct buf *extensions, struct exchange_header out[WS_AGREED_MAX]);
 /* The first subprotocol offered that is among those spoken (4.2.2), or NULL: answer none. */
 const char *ws_handshake_subprotocol(
 	const struct exchange_header *fields, unsigned nfields, const struct conf_texts *spoken);
