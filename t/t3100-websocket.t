@@ -39,11 +39,10 @@ HELLO = frame(TEXT, 'Hello')
 
 def split(opcode, parts, between=None):
 	"""A message in fragments, with the frames of `between` behind the fragment of that number."""
-	out = b''
+	out = []
 	for i, part in enumerate(parts):
-		out += frame(CONT if i else opcode, part, fin=i == len(parts) - 1)
-		out += (between or {}).get(i, b'')
-	return out
+		out += [frame(CONT if i else opcode, part, fin=i == len(parts) - 1), (between or {}).get(i, b'')]
+	return b''.join(out)
 
 def pings():
 	yield 'without payload', [frame(PING)], [(PONG, b'')], 1000
