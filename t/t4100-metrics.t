@@ -42,12 +42,13 @@ def check_form(tap, gate):
 
 async def key_metrics(tap, gate):
 	"""Two places, both taken; one permit: the second request waits."""
+	waited = read(gate)['headgate_provider_queue_wait_seconds_count{provider="sim"}']
 	streams = [await Stream().open(gate.port, chat_body('[[sim:tokens=1000,rate=50]]')) for _ in range(2)]
 	seen = {}
 	def full():
 		seen.update(read(gate))
 		return seen['headgate_active_connections'] == 2 and seen['headgate_provider_queued_requests{provider="sim"}'] == 1 \
-			and seen['headgate_provider_sockets{provider="sim"}'] == 1
+			and seen['headgate_provider_pool_utilization_ratio{provider="sim"}'] > 0
 	tap.ok(wait_until(full), 'the house is full, a request waits, and /metrics answers')
 	tap.is_(seen['headgate_max_connections'], 2, 'active connections against max_connections')
 	tap.is_(seen['headgate_provider_pool_utilization_ratio{provider="sim"}'], 0.25, 'pool utilisation: 1 of 4')
@@ -68,9 +69,9 @@ async def key_metrics(tap, gate):
 	streams[first].close()
 	await heads[1 - first]
 	seen = read(gate)
-	tap.is_(seen['headgate_provider_queue_wait_seconds_count{provider="sim"}'], 2, 'queue wait: both requests')
+	tap.is_(seen['headgate_provider_queue_wait_seconds_count{provider="sim"}'] - waited, 2, 'queue wait: both requests')
 	tap.ok(seen['headgate_provider_queue_wait_seconds_sum{provider="sim"}'] > 0.3, 'and how long they waited')
-	tap.ok(seen['headgate_provider_queue_wait_seconds_bucket{provider="sim",le="0.2048"}'] == 1, 'one of them not, one long')
+	tap.is_(seen['headgate_provider_queue_wait_seconds_bucket{provider="sim",le="0.2048"}'] - waited, 1, 'one of them not, one long')
 	tap.is_([seen[f'headgate_provider_concurrent_requests{{provider="sim"}}'], seen['headgate_provider_circuit_open{provider="sim"}'],
 		seen['headgate_workers']], [1, 0, 2], 'limits, circuit, workers')
 	streams[1 - first].close()
@@ -94,11 +95,17 @@ def after_a_death(tap, gate):
 	# the sample of a slot that is empty for a moment is missing, which is no step back
 	before.pop('headgate_worker_starts_total{worker="0"}')
 	tap.ok(wait_until(again, every=0.001), 'a killed worker is replaced, and counted')
+	tap.is_(before['headgate_worker_deaths_total'], 1, 'as a death')
 	tap.is_(worst, [], f'no total ran backwards in {steps} scrapes')
 
 with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim, Gate(sim, tap, workers=2, concurrency={'max_connections': 2},
 		http_client={'concurrent_requests': 1, 'max_connections': 4}) as gate:
 	check_form(tap, gate)
+	asyncio.run(stream_chat(gate.port))
+	seen = read(gate)
+	events = seen['headgate_provider_events_total{provider="sim"}']
+	tap.ok(events > 3, 'events of a stream are counted')
+	tap.is_(seen['headgate_provider_inter_token_seconds_count{provider="sim"}'], events - 1, 'and the times between them')
 	asyncio.run(key_metrics(tap, gate))
 	gate.settle()
 	after_a_death(tap, gate)

@@ -16,6 +16,7 @@
 #include "master/master.h"
 #include "shm/reclaim.h"
 #include "shm/segment.h"
+#include "shm/stats.h"
 #include "worker/heritage.h"
 #include "worker/worker.h"
 
@@ -170,6 +171,8 @@ static void write_obituary(const struct master *m, unsigned slot, int pid, int s
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	char how[96], recovered[64] = "not counted yet";
 
+	if (!left)
+		stat_add(STAT_WORKER_DEATHS, 1);
 	if (!m->audit_owed)
 		snprintf(recovered, sizeof(recovered), "%" PRIu64, m->recovered);
 	log_line(left ? LOG_INFO : killed ? LOG_WARNING : LOG_ERROR, "master",

@@ -185,7 +185,7 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	}
 	pstat_add(call->provider->index, PSTAT_EVENTS, 1);
 	answer->events++;
-	call_first_token(call);
+	call_token(call);
 	if (!answer->finished && has_member(data, len, "\"finish_reason\""))
 		answer->finished = true;
 	if (has_member(data, len, "\"usage\"")) {

@@ -136,6 +136,17 @@ void call_first_token(struct provider_call *call)
 	report_token(call);
 }
 
+void call_token(struct provider_call *call)
+{
+	uint64_t now_us = clock_us();
+
+	if (call->usage.first_token_us)
+		pstat_observe(call->provider->index, PSTAT_INTER_TOKEN, now_us - call->token_us);
+	else
+		call_first_token(call);
+	call->token_us = now_us;
+}
+
 /* ---- the end ------------------------------------------------------------------- */
 
 /* Give back all that the attempt holds; the provider loses its request before the permit goes on. */

@@ -178,6 +178,7 @@ struct provider_call {
 	uint64_t sent_us;  /* when this attempt left the line; 0: it did not */
 	uint64_t flown_us; /* how long earlier ones took from there on, at this provider */
 	bool went_out;	   /* an attempt left this provider's line */
+	uint64_t token_us; /* when the last event of the stream came */
 	struct provider_usage usage;
 	char detail[CURL_ERROR_SIZE]; /* why it failed, in libcurl's words or ours */
 	char message[512];
@@ -209,6 +210,8 @@ void call_seated(struct pool_user *seat);
 void call_progress(struct provider_call *call);
 /* When the timer of this state is due; set it. */
 void call_arm(struct provider_call *call);
+/* An event of a stream came. */
+void call_token(struct provider_call *call);
 /* The first event or body byte came. */
 void call_first_token(struct provider_call *call);
 /* The transfer ended by itself. */
