@@ -19,6 +19,17 @@
 /* Of the buckets that the segment has, a step of sqrt(2), every second is told: steps of 2. */
 #define BUCKET_STEP 2
 
+/* There are thousands of numbers in an answer, and printf() is most of what they would cost. */
+static void add_uint(struct buf *out, uint64_t n)
+{
+	char digits[24], *at = digits + sizeof(digits);
+
+	do
+		*--at = (char)('0' + n % 10);
+	while (n /= 10);
+	buf_add(out, at, (size_t)(digits + sizeof(digits) - at));
+}
+
 static void add_family(struct buf *out, const struct stat_facts *facts)
 {
 	static const char *const types[] = { [STAT_COUNTER] = "counter", [STAT_GAUGE] = "gauge",
@@ -43,12 +54,15 @@ static void add_escaped(struct buf *out, const char *text)
 static void add_name(struct buf *out, const char *name, const char *suffix, const char *label,
 	const char *text)
 {
-	buf_addf(out, "%s%s", name, suffix);
+	buf_adds(out, name);
+	buf_adds(out, suffix);
 	if (!label) {
 		buf_adds(out, " ");
 		return;
 	}
-	buf_addf(out, "{%s=\"", label);
+	buf_adds(out, "{");
+	buf_adds(out, label);
+	buf_adds(out, "=\"");
 	add_escaped(out, text);
 	buf_adds(out, "\"} ");
 }
@@ -57,7 +71,8 @@ static void add_count(struct buf *out, const struct stat_facts *facts, const cha
 	const char *text, uint64_t n)
 {
 	add_name(out, facts->name, "", label, text);
-	buf_addf(out, "%" PRIu64 "\n", n);
+	add_uint(out, n);
+	buf_adds(out, "\n");
 }
 
 /* A gauge is signed: its parts are of many workers, and read one after the other. */
@@ -152,25 +167,46 @@ static void add_readings(struct buf *out, uint64_t now_ms)
 	free(value);
 }
 
+/* The upper bound of a bucket in seconds. */
+static const char *bound_text(unsigned bucket)
+{
+	static char texts[STATS_BUCKETS][16];
+
+	if (!texts[bucket][0])
+		snprintf(texts[bucket], sizeof(texts[0]), bucket == STATS_BUCKETS - 1 ? "+Inf" : "%g",
+			(double)stats_bucket_us(bucket) / 1e6);
+	return texts[bucket];
+}
+
+static void add_bucket(struct buf *out, const char *head, unsigned bucket, uint64_t below)
+{
+	buf_adds(out, head);
+	buf_adds(out, bound_text(bucket));
+	buf_adds(out, "\"} ");
+	add_uint(out, below);
+	buf_adds(out, "\n");
+}
+
 static void add_histogram(struct buf *out, unsigned p, enum pstat_id id)
 {
 	const char *name = pstat_facts[id].name, *provider = provider_at(p);
 	struct stats_histogram h;
 	uint64_t below = 0;
+	char head[160];
 
+	snprintf(head, sizeof(head), "%s_bucket{provider=\"%s\",le=\"", name, provider);
 	pstat_histogram(endpoint.shm, place_of(p), id, &h);
 	for (unsigned i = 0; i < STATS_BUCKETS - 1; i++) {
 		below += h.bucket[i];
-		if (i % BUCKET_STEP)
-			continue;
-		buf_addf(out, "%s_bucket{provider=\"%s\",le=\"%g\"} %" PRIu64 "\n", name, provider,
-			(double)stats_bucket_us(i) / 1e6, below);
+		if (i % BUCKET_STEP == 0)
+			add_bucket(out, head, i, below);
 	}
-	buf_addf(out, "%s_bucket{provider=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", name, provider, h.count);
+	add_bucket(out, head, STATS_BUCKETS - 1, h.count);
 	add_name(out, name, "_sum", "provider", provider);
 	buf_addf(out, "%.6f\n", (double)h.sum_us / 1e6);
 	add_name(out, name, "_count", "provider", provider);
-	buf_addf(out, "%" PRIu64 "\n", h.count);
+	add_uint(out, h.count);
+	buf_adds(out, "\n");
 }
 
 static void add_provider_statistics(struct buf *out)

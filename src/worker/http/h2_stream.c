@@ -237,6 +237,7 @@ static void fill_request(struct h2_stream *s, struct meaning *m, unsigned nfield
 	r->headers = s->fields;
 	r->nheaders = nfields;
 	r->peer = s->h2->c->peer;
+	r->admin = s->h2->c->admin;
 	exchange_identify(&s->x);
 	s->x_open = true;
 }
