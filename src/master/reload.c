@@ -30,6 +30,8 @@ static uint32_t busy_places(const struct master *m)
 {
 	uint32_t mask = limits_places(m->conf);
 
+	if (m->upgrade.elder)
+		mask |= m->upgrade.places;
 	if (m->coming)
 		mask |= limits_places(m->coming);
 	if (m->pending)
@@ -92,8 +94,8 @@ bool reload(struct master *m)
 	char error[ERROR_BYTES];
 	bool wanted = false;
 
-	if (m->upgrade.child || m->upgrade.elder) {
-		failed(m, "an upgrade is under way; try again when the old master has left");
+	if (m->upgrade.child) {
+		failed(m, "an upgrade is under way; try again when the new binary serves");
 		return false;
 	}
 	next = load(m);

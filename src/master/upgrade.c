@@ -253,6 +253,7 @@ bool upgrade_adopt(struct master *m)
 	} else if (!limits_place(shm, m->conf, all, error)) {
 		refuse(shm, error);
 	} else {
+		u->places = all;
 		m->shm = shm;
 		m->nslots = u->nslots;
 		return true;

@@ -33,6 +33,7 @@ struct upgrade {
 	int *listen_fds;
 	int *wake_fds;
 	bool *usable; /* of each slot */
+	uint32_t places; /* of providers that its workers may use, a bit each */
 };
 
 /* ---- the elder ---- */
