@@ -77,6 +77,7 @@ async def main(tap, sim, gate):
 	await asyncio.sleep(8)
 	most = (await health())['providers']['sim']['in_flight']
 	reloads = upgrades = 0
+	started = time.monotonic()
 	for round in range(10):
 		for _ in range(2):
 			reloads += await reload(len(held) * 2 + reloads)
@@ -91,6 +92,7 @@ async def main(tap, sim, gate):
 			upgrades += status == 0
 			tap.diag(text)
 		await kill()
+		tap.diag(f'{time.monotonic() - started:.0f} s: {reloads} reloads, {upgrades} upgrades, {len(held)} kills; {run.whole} whole, {run.cut} cut')
 		most = max(most, (await health())['providers']['sim']['in_flight'])
 		await asyncio.sleep(4)
 	run.going = False
