@@ -50,7 +50,7 @@ endif
 ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(CPPFLAGS_OWN) $(CPPFLAGS) -MMD -MP
 
 LIBS_BASE = -levent_core -lm
-LIBS_CONF = -lyaml -lcrypto
+LIBS_CONF = -lyaml -lssl -lcrypto
 LIBS_WORKER = -levhtp -levent_openssl -levent_extra -levent_core -lwslay -lz -lnghttp2 -lcurl -ljansson -lssl -lcrypto
 LIBS_CHECK := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 

@@ -220,4 +220,5 @@ void check_globals(struct loader *l)
 	check_run_dir(l);
 	check_syslog(l);
 	check_admin(l);
+	check_tls(l);
 }

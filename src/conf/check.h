@@ -12,6 +12,9 @@ void check_globals(struct loader *l);
 void check_clients(struct loader *l);
 /* The same for the providers: URL, key, models; that there is one; which is active. */
 void check_providers(struct loader *l);
+/* The files of chat.websocket.tls: read into conf->tls, and found to fit each other. */
+void check_tls(struct loader *l);
+void tls_release(struct conf_tls *tls);
 /* Warnings: options without effect yet, limits that do not fit each other or the machine. */
 void check_limits(struct loader *l);
 

@@ -39,9 +39,11 @@ typedef uint64_t conf_type_FORMAT;
 typedef uint64_t conf_type_HTTP2;
 typedef uint64_t conf_type_RESPONSES;
 typedef uint64_t conf_type_ROOMLEVEL;
+typedef uint64_t conf_type_TLSVERSION;
 
 enum conf_responses { CONF_RESPONSES_BRIDGE, CONF_RESPONSES_NATIVE };
 enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
+enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
 
 /* Who is asked next when a provider cannot serve. */
 struct conf_target {
@@ -69,6 +71,15 @@ struct conf_provider {
 #include "conf/options.def"
 };
 
+/* What stands in the files of chat.websocket.tls; there is TLS if there is a certificate. */
+enum conf_tls_file { CONF_TLS_CERTIFICATE, CONF_TLS_KEY, CONF_TLS_CLIENT_CA, CONF_TLS_FILES };
+struct conf_tls {
+	char *pem[CONF_TLS_FILES]; /* NULL: none */
+	/* That session tickets are sealed with: made at a load, so all workers of it take each
+	 * other's, and those that a reload replaces take theirs along. */
+	unsigned char ticket_key[80];
+};
+
 /* A key that lets clients in. */
 struct conf_client {
 	uint8_t sha256[32]; /* of the key, wherever that came from */
@@ -88,6 +99,7 @@ struct conf {
 	unsigned active_provider; /* index of llm.active */
 	struct conf_client *clients; /* clients.keys */
 	unsigned nclients;
+	struct conf_tls tls;
 #define GLOBAL(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 	char admin_host[64]; /* of admin.listen; "": there is none */

@@ -88,6 +88,19 @@ static void diff_provider(struct diff *d, const struct conf_provider *now, struc
 	free(above);
 }
 
+/* A certificate that was renewed has the same name; what it says is not shown. */
+static void diff_tls(struct diff *d, const struct conf_tls *now, const struct conf_tls *next)
+{
+	bool same = true;
+
+	for (unsigned i = 0; i < CONF_TLS_FILES; i++)
+		same = same && strcmp(now->pem[i] ? now->pem[i] : "", next->pem[i] ? next->pem[i] : "") == 0;
+	if (same)
+		return;
+	texts_add(d->changed, xstrdup("chat.websocket.tls: what stands in its files"));
+	weigh(d, CONF_WORKERS);
+}
+
 /* Client keys, in their order; only that they changed is said. */
 static bool same_clients(const struct conf *now, const struct conf *next)
 {
@@ -114,6 +127,7 @@ enum conf_change conf_diff(const struct conf *now, struct conf *next, struct con
 		texts_add(d.changed, xstrdup("clients.keys"));
 		weigh(&d, CONF_WORKERS);
 	}
+	diff_tls(&d, &now->tls, &next->tls);
 	for (unsigned i = 0; i < next->nproviders; i++) {
 		const struct conf_provider *before = find(now, next->providers[i].name);
 
@@ -130,5 +144,7 @@ enum conf_change conf_diff(const struct conf *now, struct conf *next, struct con
 		texts_add(d.changed, xasprintf("llm.providers.%s: gone", now->providers[i].name));
 		weigh(&d, CONF_WORKERS);
 	}
+	if (d.heaviest < CONF_WORKERS) /* a worker that is replaced is to take the others' tickets */
+		memcpy(next->tls.ticket_key, now->tls.ticket_key, sizeof(next->tls.ticket_key));
 	return d.heaviest;
 }

@@ -25,9 +25,9 @@ static void print_clients(const struct conf *conf, FILE *out)
 	struct buf a = BUF_INIT, b = BUF_INIT, c = BUF_INIT, d = BUF_INIT;
 	bool v6 = strchr(conf->host, ':');
 
-	fprintf(out, "%-10s %s%s%s:%" PRIu64 ", %" PRIu64 " worker%s, backlog %" PRIu64 "\n",
+	fprintf(out, "%-10s %s%s%s:%" PRIu64 ", %" PRIu64 " worker%s, backlog %" PRIu64 "%s\n",
 		"listen", v6 ? "[" : "", conf->host, v6 ? "]" : "", conf->port, conf->workers,
-		conf->workers == 1 ? "" : "s", conf->backlog);
+		conf->workers == 1 ? "" : "s", conf->backlog, *conf->tls_certificate ? ", TLS" : "");
 	fprintf(out,
 		"%-10s %" PRIu64 " at once over all workers, %" PRIu64
 		" requests at once on a WebSocket\n",

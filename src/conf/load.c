@@ -44,6 +44,7 @@ void conf_free(struct conf *conf)
 	for (unsigned i = 0; i < conf->nclients; i++)
 		options_release(&options_client, &conf->clients[i]);
 	free(conf->clients);
+	tls_release(&conf->tls);
 	options_release(&options_global, conf);
 	conf_texts_release(&conf->warnings);
 	free(conf->origins);

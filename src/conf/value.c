@@ -30,6 +30,7 @@ static const char *const room_level_words[] = { "default", "error", "warning", "
 static const char *const format_words[] = { "console", "json" };
 static const char *const http2_words[] = { "auto", "off" };
 static const char *const responses_words[] = { "bridge", "native" };
+static const char *const tls_version_words[] = { "1.2", "1.3" };
 
 /* How each type is spoken of: "'x' is not a whole number". */
 static const char *const type_names[] = {
@@ -47,6 +48,7 @@ static const char *const type_names[] = {
 	[OPTION_SECRETS] = "a list of texts",
 	[OPTION_HTTP2] = "a setting",
 	[OPTION_RESPONSES] = "a setting",
+	[OPTION_TLSVERSION] = "a version of TLS",
 	[OPTION_ROOMLEVEL] = "a level",
 	[OPTION_TEXTMAP] = "a section",
 };
@@ -184,6 +186,8 @@ static enum verdict whole_parse(
 		return word_parse(text, level_words, ARRAY_SIZE(level_words), value_r);
 	case OPTION_FORMAT:
 		return word_parse(text, format_words, ARRAY_SIZE(format_words), value_r);
+	case OPTION_TLSVERSION:
+		return word_parse(text, tls_version_words, ARRAY_SIZE(tls_version_words), value_r);
 	case OPTION_HTTP2:
 		return word_parse(text, http2_words, ARRAY_SIZE(http2_words), value_r);
 	case OPTION_RESPONSES:
@@ -247,11 +251,14 @@ static char *wrong_plain(
 	return wrong;
 }
 
-/* YAML itself takes "30s" and "info" for texts, quoted or not; only numbers and true change by it. */
+/* YAML itself takes "30s" and "info" for texts, quoted or not; only numbers and true change by it. A
+ * version is no number, whatever it looks like. */
 static bool is_text_in_yaml(const struct option *option, const char *text)
 {
 	size_t len = strlen(text);
 
+	if (option->type == OPTION_TLSVERSION)
+		return true;
 	return option->type != OPTION_BOOL && len && text[len - 1] >= 'A';
 }
 
@@ -503,6 +510,9 @@ void value_format(const struct option *option, const void *object, struct buf *o
 	case OPTION_FORMAT:
 		buf_adds(out, format_words[*(const uint64_t *)field]);
 		break;
+	case OPTION_TLSVERSION:
+		buf_adds(out, tls_version_words[*(const uint64_t *)field]);
+		break;
 	case OPTION_HTTP2:
 		buf_adds(out, http2_words[*(const uint64_t *)field]);
 		break;
@@ -547,6 +557,7 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_SECRETS] = "a list such as [a, b]",
 		[OPTION_HTTP2] = "auto or off",
 		[OPTION_RESPONSES] = "bridge or native",
+		[OPTION_TLSVERSION] = "1.2 or 1.3",
 		[OPTION_ROOMLEVEL] = "default, error, warning, info or debug",
 		[OPTION_TEXTMAP] = "a section such as {model: [a, b]}",
 	};

@@ -366,7 +366,8 @@ void boot_announce(const struct master *m)
 	}
 	if (m->admin_fd >= 0)
 		log_info("master", "live statistics at %s/status", m->admin_url);
-	log_info("master", "listening on %s (%u workers)", m->url, m->ndoors);
+	log_info("master", "listening on http%s%s (%u workers)", *conf->tls_certificate ? "s" : "",
+		strchr(m->url, ':'), m->ndoors);
 }
 
 void boot_undo(struct master *m)

@@ -220,8 +220,10 @@ class Gate(Process):
 	"""headgate on a free port."""
 	allowed = r'^$'		# log lines at level error that a test expects
 
-	def __init__(self, sim, tap=None, env=None, allowed=None, **config):
+	def __init__(self, sim, tap=None, env=None, allowed=None, tls=None, **config):
+		"""tls: the ssl.SSLContext that our own requests need, if the configuration asks for TLS."""
 		self.tap = tap
+		self.tls = tls
 		self.dir = tempfile.mkdtemp(prefix='headgate-')
 		self.run_dir = os.path.join(self.dir, 'run')
 		self.conf_path = os.path.join(self.dir, 'headgate.yaml')
@@ -232,7 +234,7 @@ class Gate(Process):
 		full = dict(os.environ)
 		full.update(env or {})
 		super().__init__([os.path.join(BUILD, 'headgate'), '-c', self.conf_path], env=full)
-		ready = self.wait_line(r'listening on http://[^ ]*:(\d+)')
+		ready = self.wait_line(r'listening on https?://[^ ]*:(\d+)')
 		if not ready:
 			self.end(signal.SIGKILL)
 			raise RuntimeError('headgate did not start:\n' + '\n'.join(self.lines))
@@ -284,7 +286,7 @@ class Gate(Process):
 
 	def health(self):
 		try:
-			return get_json(self.port, '/health')
+			return get_json(self.port, '/health', self.tls)
 		except (OSError, http.client.HTTPException, ValueError):
 			return None
 
@@ -293,9 +295,10 @@ class Gate(Process):
 		return {w['slot']: w['pid'] for w in (self.health() or {'workers': []})['workers'] if w['state'] == 'ready'}
 
 
-def request(port, method, path, body=None, headers=None, timeout=60):
+def request(port, method, path, body=None, headers=None, timeout=60, tls=None):
 	"""One plain request: (status, headers dict with lower-case names, body bytes)."""
-	c = http.client.HTTPConnection('127.0.0.1', port, timeout=timeout)
+	c = http.client.HTTPSConnection('127.0.0.1', port, timeout=timeout, context=tls) if tls else \
+		http.client.HTTPConnection('127.0.0.1', port, timeout=timeout)
 	try:
 		if body is not None and not isinstance(body, (bytes, str)):
 			body = json.dumps(body)
@@ -306,8 +309,8 @@ def request(port, method, path, body=None, headers=None, timeout=60):
 		c.close()
 
 
-def get_json(port, path):
-	return json.loads(request(port, 'GET', path)[2])
+def get_json(port, path, tls=None):
+	return json.loads(request(port, 'GET', path, tls=tls)[2])
 
 
 def chat_body(text='hello', stream=True, **more):

@@ -80,7 +80,13 @@ void conn_timer(struct conn *c, const struct timeval *duration)
 
 struct evbuffer *conn_input(const struct conn *c)
 {
-	return bufferevent_get_input(c->bev);
+	return c->tls ? tls_clear(c) : bufferevent_get_input(c->bev);
+}
+
+size_t conn_unread(const struct conn *c)
+{
+	return evbuffer_get_length(bufferevent_get_input(c->bev)) +
+	       (c->tls ? evbuffer_get_length(tls_clear(c)) : 0);
 }
 
 /* ---- birth ---- */
@@ -100,7 +106,7 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
 		snprintf(c->peer, sizeof(c->peer), "local");
 }
 
-struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp)
+void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 	bufferevent_event_cb event;
@@ -112,6 +118,8 @@ struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp)
 	c->fd = bufferevent_getfd(c->bev);
 	if (fd_set_cloexec(c->fd) < 0)
 		log_warning("http", "cannot set close-on-exec on a client socket");
+	c->admin = admin;
+	c->phase = http->tls && !admin ? CONN_TLS : CONN_HEAD;
 	name_peer(c, evhtp->saddr);
 	bufferevent_getcb(c->bev, &http->evhtp_read, &http->evhtp_write, &event, &arg);
 	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
@@ -125,7 +133,6 @@ struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp)
 	http->nconns++;
 	stat_add(STAT_ACCEPTED, 1);
 	stat_add(STAT_SOCKETS, 1);
-	return c;
 }
 
 void conn_take_over(struct conn *c)
@@ -165,6 +172,7 @@ void conn_free(struct conn *c)
 	if (c->ws)
 		ws_free(c->ws);
 	h2_free(c, c->stalled ? END_CLIENT_STALLED : END_CLIENT_GONE);
+	tls_free(c);
 	head_release(&c->head);
 	buf_release(&c->text);
 	buf_release(&c->body);
@@ -201,6 +209,8 @@ static bool flush_step(struct conn *c)
 		c->phase = CONN_DEAD;
 	} else if (c->last || c->http->draining) {
 		c->phase = CONN_LINGER;
+		if (c->tls)
+			tls_say_goodbye(c);
 		shutdown(c->fd, SHUT_WR);
 		conn_timer(c, c->http->farewell_timeout);
 	} else {
@@ -225,9 +235,13 @@ static bool linger_step(struct conn *c)
 
 static bool step(struct conn *c)
 {
+	if (c->tls)
+		tls_receive(c);
 	if (c->lost)
 		c->phase = CONN_DEAD;
 	switch (c->phase) {
+	case CONN_TLS:
+		return tls_step(c);
 	case CONN_HEAD:
 	case CONN_BODY:
 		return guard_step(c);
@@ -254,8 +268,7 @@ static bool step(struct conn *c)
  */
 static void bound_input(struct conn *c)
 {
-	bool full = !c->eof &&
-		    evbuffer_get_length(conn_input(c)) >= c->http->input_max;
+	bool full = !c->eof && conn_unread(c) >= c->http->input_max;
 
 	if (full && !c->departure) {
 		bufferevent_disable(c->bev, EV_READ);

@@ -12,6 +12,7 @@
  *	h1.c       RUNNING: the message as an exchange, and its answer; libevhtp's part
  *	h1_ws.c    WEBSOCKET: a connection that carries one; ws.c is the WebSocket itself
  *	h2.c       H2: see h2.h
+ *	tls.c      TLS: the handshake; and underneath of all others
  *	out.c      bytes to the client
  */
 #ifndef WORKER_HTTP_CONN_H
@@ -35,6 +36,8 @@
 #include <sys/uio.h>
 
 struct h2;
+struct tls;
+struct tls_common;
 struct nghttp2_option;
 struct nghttp2_session_callbacks;
 
@@ -81,6 +84,7 @@ struct http {
 	const struct timeval *farewell_timeout;
 	struct ws_common ws_common;
 	struct gather gather;
+	struct tls_common *tls; /* NULL: plain sockets */
 	struct nghttp2_session_callbacks *h2_callbacks;
 	struct nghttp2_option *h2_option;
 	struct log_rate h2_floods;
@@ -90,6 +94,7 @@ struct http {
 };
 
 enum conn_phase {
+	CONN_TLS,	/* in the handshake */
 	CONN_HEAD,	/* between messages, or in the head of one */
 	CONN_BODY,
 	CONN_RUNNING,	/* an exchange over HTTP */
@@ -135,6 +140,7 @@ struct conn {
 	struct exchange x;
 	struct ws *ws;
 	struct h2 *h2;
+	struct tls *tls; /* NULL: plain, or nothing has come yet */
 	struct defer defer;
 	struct event timer;
 	struct event *departure; /* EV_CLOSED while reading is paused */
@@ -143,8 +149,11 @@ struct conn {
 
 /* ---- conn.c ---- */
 
-/* A connection for what libevhtp accepted; puts our callbacks in front of its own. */
-struct conn *conn_new(struct http *http, evhtp_connection_t *evhtp);
+/*
+ * A connection for what libevhtp accepted; puts our callbacks in front of its own. admin: it came to
+ * admin.listen, where no TLS is spoken.
+ */
+void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
 /* Start the connection's one timer (NULL: stop it). */
@@ -153,6 +162,8 @@ void conn_timer(struct conn *c, const struct timeval *duration);
 void conn_take_over(struct conn *c);
 /* What the client has sent and nobody has taken yet. */
 struct evbuffer *conn_input(const struct conn *c);
+/* Bytes of it that we hold, encrypted ones included. */
+size_t conn_unread(const struct conn *c);
 /* End the exchange, if one is open: with this ending, unless its app has ended it already. */
 void conn_end_exchange(struct conn *c, enum ending ending);
 /* Cut the connection and free it, with an on_close() before. Not from inside a callback. */
@@ -186,6 +197,25 @@ bool conn_delivered(const struct conn *c, uint64_t *acked_r);
 size_t conn_room(const struct conn *c);
 /* Call the app's on_room() if it waits for that and there is room again. */
 bool conn_offer_room(struct conn *c);
+
+/* The same without TLS: bytes as they are to be on the wire, at once. Only for tls.c. */
+void conn_put(struct conn *c, const struct iovec *parts, unsigned n);
+
+/* ---- tls.c ---- */
+
+/* What all connections share, if there is TLS. False: the reason is in the log. */
+bool tls_open(struct http *http) MUST_CHECK;
+void tls_close(struct http *http);
+bool tls_step(struct conn *c);
+/* Decrypt what came, within http->input_max. */
+void tls_receive(struct conn *c);
+/* What is decrypted. */
+struct evbuffer *tls_clear(const struct conn *c);
+void tls_send(struct conn *c, const struct iovec *parts, unsigned n);
+/* Tell the client that nothing will follow, so that it can tell this from a cut (RFC 8446, 6.1). */
+void tls_say_goodbye(struct conn *c);
+/* Harmless if there is none. */
+void tls_free(struct conn *c);
 
 /* ---- h1.c ---- */
 

@@ -131,7 +131,8 @@ static bool more_is_here(const struct conn *c)
 {
 	int readable = 0;
 
-	return !ioctl(c->fd, FIONREAD, &readable) && readable > 0;
+	return conn_unread(c) > evbuffer_get_length(conn_input(c)) ||
+	       (!ioctl(c->fd, FIONREAD, &readable) && readable > 0);
 }
 
 static bool check_unfinished(struct conn *c, size_t line, size_t len)
@@ -177,7 +178,7 @@ static bool take_bytes(struct conn *c)
 		c->started = true;
 		conn_timer(c, c->http->header_timeout);
 	}
-	if (!c->served && !c->blank_bytes && h2_is_preface(bytes, len, &whole)) {
+	if (!c->tls && !c->served && !c->blank_bytes && h2_is_preface(bytes, len, &whole)) {
 		if (!whole)
 			return wait_for_more(c);
 		h2_begin(c);

@@ -67,13 +67,13 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 
 static evhtp_res on_accepted(evhtp_connection_t *evhtp, void *arg)
 {
-	conn_new(arg, evhtp);
+	conn_new(arg, evhtp, false);
 	return EVHTP_RES_OK;
 }
 
 static evhtp_res on_admin_accepted(evhtp_connection_t *evhtp, void *arg)
 {
-	conn_new(arg, evhtp)->admin = true;
+	conn_new(arg, evhtp, true);
 	return EVHTP_RES_OK;
 }
 
@@ -282,6 +282,10 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	http->htp = open_evhtp(http, on_accepted);
 	BUG_ON(!http->accept_again || !http->drain_tick || !http->feed);
 	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
+	if (!tls_open(http)) {
+		http_close(http);
+		return NULL;
+	}
 	error = start_listening(http->htp, listen_fd);
 	if (error) {
 		log_error("http", "cannot accept connections: %s", strerror(-error));
@@ -335,6 +339,7 @@ void http_close(struct http *http)
 	defer_cancel(&http->gather.defer);
 	buf_release(&http->gather.bytes);
 	h2_close(http);
+	tls_close(http);
 	evhtp_free(http->htp);
 	if (http->admin_htp)
 		evhtp_free(http->admin_htp);

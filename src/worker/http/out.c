@@ -82,7 +82,7 @@ static void queue(struct conn *c, const struct iovec *parts, unsigned n, size_t 
 		c->want_room = true;
 }
 
-static void transmit(struct conn *c, const struct iovec *parts, unsigned n)
+void conn_put(struct conn *c, const struct iovec *parts, unsigned n)
 {
 	struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n };
 	size_t total = 0;
@@ -107,6 +107,14 @@ static void transmit(struct conn *c, const struct iovec *parts, unsigned n)
 	}
 	if ((size_t)sent < total)
 		queue(c, parts, n, (size_t)sent);
+}
+
+static void transmit(struct conn *c, const struct iovec *parts, unsigned n)
+{
+	if (c->tls)
+		tls_send(c, parts, n);
+	else
+		conn_put(c, parts, n);
 }
 
 static void flush(void *arg)
