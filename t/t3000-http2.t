@@ -240,6 +240,17 @@ def broken(tap, gate):
 	tap.is_(c.reset.get(sid), PROTOCOL_ERROR, 'a body that is not as long as declared: RST_STREAM PROTOCOL_ERROR')
 	tap.is_(c.status(c.get()), 200, 'the connection goes on')
 	c.close()
+	c = H2(gate.port)
+	c.run(lambda: 3 in c.settings)
+	c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+	sid = c.h2.get_next_available_stream_id()
+	c.h2.send_headers(sid, [(':method', 'GET'), (':scheme', 'http'), (':path', '/v1/models'), (':authority', 'test')], end_stream=True)
+	block = c.h2.data_to_send()[9:]
+	for byte in frame(HEADERS, 1, sid, block[:5]) + frame(CONTINUATION, 4, sid, block[5:]):
+		c.send(bytes([byte]))
+		time.sleep(0.001)
+	tap.is_(c.status(sid), 200, 'a header block in two frames that come byte by byte')
+	c.close()
 	tap.like(raw(gate.port, b'PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n').decode(), r'^HTTP/1.1 505 ', 'what is almost the preface is HTTP/1.1: 505')
 
 def drain(tap, sim):

@@ -21,6 +21,7 @@
 #define BODIES_MAX 4
 /* Taken from the input at once; then streams have their turn. */
 #define RECEIVE_BYTES (16u << 10)
+#define CONTINUATION_PARTS_MAX 80
 #define DRAIN_PING "headgate"
 
 /* ---- callbacks: note and leave ---- */
@@ -173,6 +174,8 @@ void h2_open(struct http *http)
 	http->h2_callbacks = all;
 	BUG_ON(nghttp2_option_new(&http->h2_option) != 0);
 	nghttp2_option_set_no_auto_window_update(http->h2_option, 1);
+	/* It counts a frame again each time that a part of its header arrives; h2_flood.c counts frames. */
+	nghttp2_option_set_max_continuations(http->h2_option, CONTINUATION_PARTS_MAX);
 }
 
 void h2_close(struct http *http)

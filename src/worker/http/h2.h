@@ -85,6 +85,7 @@ struct h2 {
 	TAILQ_HEAD(, h2_stream) touched;
 	unsigned nstreams;
 	uint64_t served;
+	unsigned continuations; /* of the header block that is on its way */
 	uint64_t opened;
 	int32_t last_id; /* of the stream opened last */
 	bool in_head; /* a header block is not complete */

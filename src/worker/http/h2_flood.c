@@ -3,12 +3,15 @@
  * h2_flood.c - what a client may do, but not all the time: two budgets per connection, which fill up again.
  *
  * Known floods: streams opened and reset at once (CVE-2023-44487), pings, settings, empty frames
- * (CVE-2019-9512, -9515, -9518), answers that are asked for and never taken (CVE-2019-9511, -9517). Those by
- * CONTINUATION (CVE-2024-28182) are counted by nghttp2 for each header block.
+ * (CVE-2019-9512, -9515, -9518), answers that are asked for and never taken (CVE-2019-9511, -9517), header
+ * blocks of many CONTINUATIONs (CVE-2024-28182).
  */
 #include "base/base.h"
 #include "worker/http/h2.h"
 #include "base/clock.h"
+
+/* Of one header block: 16 KiB each, which is far more than max_header_size. */
+#define CONTINUATIONS_MAX 8
 
 /* What costs us work (0) and what is only to be parsed (1). */
 static const struct {
@@ -71,7 +74,14 @@ bool h2_tolerates_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
 	switch (hd->type) {
 	case NGHTTP2_DATA:
 		return hd->length || hd->flags & NGHTTP2_FLAG_END_STREAM || h2_tolerates(h2, H2_EMPTY);
+	case NGHTTP2_HEADERS:
+		h2->continuations = 0;
+		break;
 	case NGHTTP2_CONTINUATION:
+		if (++h2->continuations > CONTINUATIONS_MAX) {
+			h2->flood = "CONTINUATION frames";
+			return false;
+		}
 		return hd->length || h2_tolerates(h2, H2_EMPTY);
 	case NGHTTP2_RST_STREAM:
 		return h2_tolerates(h2, h2_stream_at(h2->session, hd->stream_id) ? H2_RESET : H2_CONTROL);
