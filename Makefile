@@ -141,6 +141,17 @@ demo: deps
 demo-stop:
 	@B=$(B) scripts/demo stop
 
+# ---- speed --------------------------------------------------------------------
+BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock
+$(B)/bench/%: bench/%.c bench/wire.h $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< -lcrypto -lm
+bench: all $(BENCH)
+	HEADGATE_BUILD=$(B) bench/run
+bench-quick: all $(BENCH)
+	HEADGATE_BUILD=$(B) bench/run --quick
+
 install: all
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(sysconfdir)/headgate \
 		$(foreach n,1 5 7 8,$(DESTDIR)$(mandir)/man$(n))
@@ -187,10 +198,11 @@ help:
 	@echo 'make check-unit   unit tests only'
 	@echo 'make manual       put what the tables say into the manual pages'
 	@echo 'make deb          a Debian package in build/deb'
+	@echo 'make bench        headgate beside nginx, HAProxy and a relay that does nothing (10 minutes; make bench-quick: 1)'
 	@echo 'make install      to $(prefix); DESTDIR is honoured'
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install deb format clean help FORCE
+.PHONY: all bench bench-quick manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install deb format clean help FORCE
 
 -include $(shell find $(B) -type f -name '*.d' 2>/dev/null)

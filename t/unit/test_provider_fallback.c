@@ -40,6 +40,7 @@ static void goes_on(const char *path, unsigned requests_here)
 	ask_and_wait(&a, &rig, path);
 	ck_assert_msg(a.result.ending == END_COMPLETE, "%s: %s", path, a.message);
 	ck_assert_uint_eq(a.usage.provider, 1);
+	ck_assert_str_eq(a.usage.model, "m-2");
 	ck_assert_uint_eq(rig.fake->requests, requests_here + 1);
 	ck_assert_uint_eq(rig.fake->others, 1);
 	ck_assert_str_eq(rig.fake->body, "{\"model\":\"m-2\",\"messages\":[]}");

@@ -29,6 +29,8 @@ void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
 void endpoint_note_usage(struct exchange_note *note, const struct provider_usage *usage)
 {
 	note->provider = provider_name(endpoint.providers, usage->provider);
+	if (usage->model)
+		note->model = usage->model;
 	note->queue_wait_us = usage->queue_wait_us;
 	note->first_token_us = usage->first_token_us;
 	note->tokens = usage->completion_tokens;

@@ -68,6 +68,7 @@ struct provider_result {
 /* What the provider reported or we measured; valid from on_head() on. */
 struct provider_usage {
 	unsigned provider; /* who serves: the one that was asked, or a fallback */
+	const char *model; /* what the fallback was asked for; NULL: as the request says */
 	bool known; /* the provider reported tokens */
 	uint64_t prompt_tokens;
 	uint64_t completion_tokens;

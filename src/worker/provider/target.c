@@ -193,6 +193,7 @@ void target_next(struct provider_call *call)
 	restore_body(call);
 	arrive(call, &all->provider[target->provider]);
 	model = model_of(call);
+	call->usage.model = *target->model ? target->model : NULL;
 	call->model_tally = *target->model ? tally_named(call->provider, target->model)
 					   : tally_of(call->provider, call->asked, &model);
 	if (*target->model && call->asked)
