@@ -65,7 +65,7 @@ def the_seed(tap):
 	tap.is_(status, 0, "the seed's blocks, verbatim: status 0")
 	tap.like(out, r'clients +100 at once', '... and the limits')
 	tap.like(out, r'(?m)^openai \* +25 +3500 ', "... of the provider, too")
-	tap.is_(len(re.findall('not built yet', err)), 1, '... one line tells what is without effect')
+	tap.is_(re.findall('not built yet', err), [], '... none of it is without effect')
 	tap.like(err, 'OPENAI_API_KEY is not set: requests to openai go out without a key', '... one that no key is there')
 	status, out, err = with_file(seed(), '--dump-config')
 	found = options(out)

@@ -38,12 +38,14 @@ typedef uint64_t conf_type_LEVEL;
 typedef uint64_t conf_type_FORMAT;
 typedef uint64_t conf_type_HTTP2;
 typedef uint64_t conf_type_RESPONSES;
+typedef uint64_t conf_type_REJECT;
 typedef uint64_t conf_type_ROOMLEVEL;
 typedef uint64_t conf_type_TLSVERSION;
 
 enum conf_responses { CONF_RESPONSES_BRIDGE, CONF_RESPONSES_NATIVE };
 enum conf_http2 { CONF_HTTP2_AUTO, CONF_HTTP2_OFF };
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
+enum conf_reject { CONF_REJECT_CLOSE, CONF_REJECT_HTTP };
 
 /* Who is asked next when a provider cannot serve. */
 struct conf_target {
@@ -83,6 +85,8 @@ struct conf_tls {
 /* A key that lets clients in. */
 struct conf_client {
 	uint8_t sha256[32]; /* of the key, wherever that came from */
+	/* Its place in the segment; a reload keeps the places of those that were there before, by name. */
+	unsigned place;
 #define CLIENT(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 };

@@ -102,7 +102,7 @@ unsigned loader_add_client(struct loader *l, const struct origin *at)
 
 	BUG_ON(i >= CLIENTS_MAX);
 	conf->clients = xrealloc(conf->clients, (i + 1) * sizeof(*conf->clients));
-	conf->clients[i] = (struct conf_client){ 0 };
+	conf->clients[i] = (struct conf_client){ .place = i };
 	options_set_defaults(&options_client, &conf->clients[i]);
 	conf->origins->client_at[i] = *at;
 	return conf->nclients++;

@@ -31,6 +31,7 @@ static const char *const format_words[] = { "console", "json" };
 static const char *const http2_words[] = { "auto", "off" };
 static const char *const responses_words[] = { "bridge", "native" };
 static const char *const tls_version_words[] = { "1.2", "1.3" };
+static const char *const reject_words[] = { "close", "http" };
 
 /* How each type is spoken of: "'x' is not a whole number". */
 static const char *const type_names[] = {
@@ -49,6 +50,7 @@ static const char *const type_names[] = {
 	[OPTION_HTTP2] = "a setting",
 	[OPTION_RESPONSES] = "a setting",
 	[OPTION_TLSVERSION] = "a version of TLS",
+	[OPTION_REJECT] = "a setting",
 	[OPTION_ROOMLEVEL] = "a level",
 	[OPTION_TEXTMAP] = "a section",
 };
@@ -192,6 +194,8 @@ static enum verdict whole_parse(
 		return word_parse(text, http2_words, ARRAY_SIZE(http2_words), value_r);
 	case OPTION_RESPONSES:
 		return word_parse(text, responses_words, ARRAY_SIZE(responses_words), value_r);
+	case OPTION_REJECT:
+		return word_parse(text, reject_words, ARRAY_SIZE(reject_words), value_r);
 	case OPTION_ROOMLEVEL:
 		return word_parse(text, room_level_words, ARRAY_SIZE(room_level_words), value_r);
 	default:
@@ -519,6 +523,9 @@ void value_format(const struct option *option, const void *object, struct buf *o
 	case OPTION_RESPONSES:
 		buf_adds(out, responses_words[*(const uint64_t *)field]);
 		break;
+	case OPTION_REJECT:
+		buf_adds(out, reject_words[*(const uint64_t *)field]);
+		break;
 	case OPTION_ROOMLEVEL:
 		buf_adds(out, room_level_words[*(const uint64_t *)field]);
 		break;
@@ -558,6 +565,7 @@ void value_wants(const struct option *option, struct buf *out)
 		[OPTION_HTTP2] = "auto or off",
 		[OPTION_RESPONSES] = "bridge or native",
 		[OPTION_TLSVERSION] = "1.2 or 1.3",
+		[OPTION_REJECT] = "close or http",
 		[OPTION_ROOMLEVEL] = "default, error, warning, info or debug",
 		[OPTION_TEXTMAP] = "a section such as {model: [a, b]}",
 	};

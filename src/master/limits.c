@@ -17,6 +17,9 @@
 #define WINDOW_MS 60000u
 #define PLACES_MAX 32u
 #define LOCK_MS 100
+/* Room for this many more keys of clients. */
+#define SPARE_KEYS 32u
+#define KEYS_MAX 256u
 /* Room for this many more providers, and at least so many in all. */
 #define SPARE_PLACES 4u
 #define PLACES_MIN 8u
@@ -98,6 +101,20 @@ static void apply_standing(struct shm *shm, const struct conf_provider *p)
 	apply_tallies(shm, p);
 }
 
+static struct shm_client_spec client_spec(const struct conf_client *c)
+{
+	return (struct shm_client_spec){ .name = c->name, .max_connections = c->max_connections };
+}
+
+static struct shm_client_spec *client_specs(const struct conf *conf)
+{
+	struct shm_client_spec *specs = xcalloc(conf->nclients + 1, sizeof(*specs));
+
+	for (unsigned i = 0; i < conf->nclients; i++)
+		specs[i] = client_spec(&conf->clients[i]);
+	return specs;
+}
+
 struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, bool replace,
 	char *error_r)
 {
@@ -105,11 +122,17 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 	struct shm_provider_spec *specs = xcalloc(n + 1, sizeof(*specs));
 	struct shm_gate_spec *gates = xcalloc(SHM_GATES(n), sizeof(*gates));
 	struct shm_window_spec *windows = xcalloc(n + 1, sizeof(*windows));
+	struct shm_client_spec *clients = client_specs(conf);
 	const char **names = xcalloc(n + 1, sizeof(*names));
 	struct shm_spec spec = { .nslots = nslots, .ngates = SHM_GATES(n), .gates = gates, .nwindows = n,
 		.windows = windows, .nproviders = n, .providers = names,
 		.spare_providers = places_for(n) - n,
-		.spare_window = { NULL, SPARE_WINDOW, window_ms() } };
+		.spare_window = { NULL, SPARE_WINDOW, window_ms() },
+		.pending = conf->connection_queue_size,
+		.nclients = conf->nclients,
+		.clients = clients,
+		.client_room = conf->nclients + SPARE_KEYS < KEYS_MAX ? conf->nclients + SPARE_KEYS : KEYS_MAX,
+		.client_window_ms = window_ms() };
 	struct shm *shm;
 
 	if (window_ms() != WINDOW_MS)
@@ -129,6 +152,7 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 	for (unsigned p = 0; p < n; p++)
 		release_spec(&specs[p]);
 	free(specs);
+	free(clients);
 	free(gates);
 	free(windows);
 	free(names);
@@ -177,6 +201,29 @@ static bool window_fits(const struct shm *shm, const struct conf_provider *p, ch
 	return false;
 }
 
+/* By name; places of names that went are not given to others, so that what still runs counts for nobody else. */
+static bool place_clients(const struct shm *shm, struct conf *next, char *error_r)
+{
+	unsigned used = shm_nclients(shm);
+
+	for (unsigned i = 0; i < next->nclients; i++) {
+		struct conf_client *c = &next->clients[i];
+
+		for (c->place = 0; c->place < shm_nclients(shm); c->place++)
+			if (strcmp(shm_client_name(shm, c->place), c->name) == 0)
+				break;
+		if (c->place == shm_nclients(shm))
+			c->place = used++;
+		if (c->place < shm_client_room(shm))
+			continue;
+		snprintf(error_r, ERROR_BYTES,
+			"clients.keys: the running headgate has room for %u names, those of before included; restart it",
+			shm_client_room(shm));
+		return false;
+	}
+	return true;
+}
+
 bool limits_place(const struct shm *shm, struct conf *next, uint32_t busy, char *error_r)
 {
 	unsigned known = shm_nproviders(shm);
@@ -208,7 +255,7 @@ bool limits_place(const struct shm *shm, struct conf *next, uint32_t busy, char 
 		if (!window_fits(shm, p, error_r))
 			return false;
 	}
-	return true;
+	return place_clients(shm, next, error_r);
 }
 
 static void apply_provider(struct shm *shm, const struct conf_provider *p)
@@ -228,11 +275,26 @@ static void apply_provider(struct shm *shm, const struct conf_provider *p)
 	release_spec(&spec);
 }
 
+static void apply_client(struct shm *shm, const struct conf_client *c)
+{
+	struct shm_client_spec spec = client_spec(c);
+
+	if (c->place >= shm_nclients(shm) && !shm_client_install(shm, c->place, &spec))
+		log_error("master", "no room in the segment for the key of '%s'", c->name);
+	gate_set_limit(shm, SHM_GATE_CLIENT_PLACES(c->place),
+		c->max_connections ? c->max_connections : SHM_NO_LIMIT);
+}
+
 void limits_apply(struct shm *shm, const struct conf *conf)
 {
 	bool locked = shm_master_lock(shm, LOCK_MS); /* a stopped other one does not keep us */
 
 	gate_set_limit(shm, SHM_GATE_PLACES, conf->max_connections);
+	gate_set_limit(shm, SHM_GATE_PENDING, conf->connection_queue_size);
+	for (unsigned place = 0; place < KEYS_MAX; place++) /* new ones in their order */
+		for (unsigned i = 0; i < conf->nclients; i++)
+			if (conf->clients[i].place == place)
+				apply_client(shm, &conf->clients[i]);
 	/* in the order of their places: one that never was used follows those that were */
 	for (unsigned place = 0; place < PLACES_MAX; place++)
 		for (unsigned i = 0; i < conf->nproviders; i++)

@@ -110,6 +110,11 @@ unsigned shm_nclients(const struct shm *shm)
 	return atomic_load(&shm->header->clients_used);
 }
 
+unsigned shm_client_room(const struct shm *shm)
+{
+	return shm->header->nclients;
+}
+
 const char *shm_client_name(const struct shm *shm, unsigned place)
 {
 	BUG_ON(place >= shm->header->nclients);

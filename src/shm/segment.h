@@ -143,6 +143,8 @@ const char *shm_gate_name(const struct shm *shm, unsigned gate);
 const char *shm_window_name(const struct shm *shm, unsigned window);
 const char *shm_provider_name(const struct shm *shm, unsigned provider);
 unsigned shm_nclients(const struct shm *shm);
+/* How many keys there is room for. */
+unsigned shm_client_room(const struct shm *shm);
 const char *shm_client_name(const struct shm *shm, unsigned place);
 /* Master: the key at `place` (one that was used before, or the next) is this one from now on. False: no room. */
 bool shm_client_install(struct shm *shm, unsigned place, const struct shm_client_spec *spec) MUST_CHECK;

@@ -255,7 +255,7 @@ static bool open_rooms(struct worker *w)
 		return false;
 	}
 	exchange_access_log(h->conf->access_log);
-	w->admit = admit_open(h->conf, h->shm);
+	w->admit = admit_open(w->base, h->conf, h->shm);
 	w->providers = providers_open(w->base, h->conf, h->shm);
 	if (!w->admit || !w->providers) {
 		log_error("worker", "cannot set up the providers");
@@ -267,7 +267,7 @@ static bool open_rooms(struct worker *w)
 		.admit = w->admit,
 		.providers = w->providers });
 	w->endpoint_is_open = true;
-	w->http = http_open(w->base, h->conf, h->listen_fds[h->door], endpoint_route, NULL);
+	w->http = http_open(w->base, h->conf, w->admit, h->listen_fds[h->door], endpoint_route, NULL);
 	if (!w->http) {
 		log_error("worker", "cannot set up the client side");
 		return false;
@@ -289,6 +289,7 @@ static void settle(struct worker *w)
 		defer_run();
 		providers_poll(w->providers);
 		admit_poll(w->admit);
+		http_poll(w->http);
 	} while (defer_pending());
 }
 

@@ -23,20 +23,48 @@
 
 static int fake_places = 1000, fake_inside;
 
-bool admit_enter(struct admit *admit, struct admit_place *place, enum admit_kind kind)
+static struct admit_place *fake_waiting; /* who found the house full, while fake_patience */
+static bool fake_patience;
+
+enum admit_answer admit_enter(struct admit *admit, struct admit_place *place, struct exchange *x,
+	enum admit_kind kind, admit_decided_fn decided)
 {
+	*place = (struct admit_place){ .x = x, .kind = kind, .decided = decided, .ending = END_HOUSE_FULL };
+	if (fake_inside == fake_places && fake_patience) {
+		fake_waiting = place;
+		return ADMIT_LATER;
+	}
 	if (fake_inside == fake_places)
-		return false;
+		return ADMIT_NOT;
 	fake_inside++;
 	place->ticket.state = TICKET_HELD;
-	place->kind = kind;
-	return true;
+	return ADMIT_IN;
 }
 
-void admit_leave(struct admit *admit, struct admit_place *place)
+/* The wait of the one who waits is over. */
+UNUSED_OK static void fake_decide(bool in)
+{
+	struct admit_place *place = fake_waiting;
+
+	fake_waiting = NULL;
+	fake_inside += in;
+	place->ticket.state = in ? TICKET_HELD : TICKET_IDLE;
+	place->ending = in ? END_COMPLETE : END_HOUSE_FULL;
+	place->decided(place);
+}
+
+void admit_leave(struct admit_place *place)
 {
 	fake_inside -= place->ticket.state == TICKET_HELD;
 	place->ticket.state = TICKET_IDLE;
+	if (fake_waiting == place)
+		fake_waiting = NULL;
+}
+
+void admit_refusal(struct admit *admit, const struct admit_place *place, struct exchange_error *error)
+{
+	*error = (struct exchange_error){ .ending = place->ending,
+		.limit = "chat.websocket.concurrency.max_connections", .retry_after_ms = 1500 };
 }
 
 /* Who it is, as the test wants it. */
@@ -45,16 +73,6 @@ static enum ending fake_verdict UNUSED_OK = END_COMPLETE;
 enum ending admit_identify(struct admit *admit, struct exchange *x)
 {
 	return fake_verdict;
-}
-
-uint64_t admit_retry_after_ms(const struct admit *admit)
-{
-	return 1500;
-}
-
-const char *admit_limit_name(void)
-{
-	return "chat.websocket.concurrency.max_connections";
 }
 
 /* ---- the providers ----------------------------------------------------------------- */
@@ -311,7 +329,7 @@ static void port_close_ws(struct exchange *x, unsigned code, const char *reason)
 }
 
 static const struct exchange_port fake_port = { port_respond, port_start, port_write, port_finish,
-	port_abort, port_room, port_accept_ws, port_send_message, port_close_ws };
+	port_abort, port_room, port_accept_ws, port_send_message, port_close_ws, NULL };
 
 static UNUSED_OK void client_init(struct client *c, const char *method, const char *path)
 {

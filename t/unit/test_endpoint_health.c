@@ -21,7 +21,7 @@ static void open_house(void)
 	const struct shm_window_spec windows[] = { { "a.rpm", 3500, 60000 }, { "b.rpm", 0, 60000 } };
 	const char *const names[] = { "openai", "groq" };
 	const struct shm_spec spec = { .nslots = 2, .ngates = ARRAY_SIZE(gates), .gates = gates, .nwindows = 2,
-		.windows = windows, .nproviders = 2, .providers = names };
+		.windows = windows, .nproviders = 2, .providers = names, .pending = 500 };
 	char path[64], error[256];
 	struct conf *conf = open_endpoints();
 
@@ -65,18 +65,20 @@ START_TEST(it_tells_how_full_everything_is)
 		limit, queued, open_sockets, idle;
 	char *status, *state, *version;
 	struct gate_ticket a = { 0 }, b = { 0 }, c = { 0 };
-	struct gate_ticket socket1 = { 0 }, socket2 = { 0 }, idle1 = { 0 };
-	struct gate_line *places, *permits, *pool, *idle_line;
+	struct gate_ticket socket1 = { 0 }, socket2 = { 0 }, idle1 = { 0 }, waits[3] = { 0 };
+	struct gate_line *places, *permits, *pool, *idle_line, *pending_line;
 	json_t *json, *p;
 
 	open_house();
 	places = gate_line_open(shm, SHM_GATE_PLACES, NULL, NULL);
 	permits = gate_line_open(shm, SHM_GATE_PROVIDER(1), NULL, NULL);
+	pending_line = gate_line_open(shm, SHM_GATE_PENDING, NULL, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert(gate_try(pending_line, &waits[i]));
 	pool = gate_line_open(shm, SHM_GATE_POOL(1), NULL, NULL);
 	idle_line = gate_line_open(shm, SHM_GATE_IDLE(1), NULL, NULL);
 	ck_assert(gate_try(pool, &socket1) && gate_try(pool, &socket2) && gate_try(idle_line, &idle1));
 	ck_assert(gate_try(places, &a) && gate_try(places, &b) && gate_try(permits, &c));
-	stat_add(STAT_SOCKETS, 5);
 	stat_add(STAT_WEBSOCKETS, 2);
 	stat_add(STAT_REJECTED_FULL, 3);
 	stat_ending(END_QUEUE_TIMEOUT);
@@ -119,6 +121,7 @@ START_TEST(it_tells_how_full_everything_is)
 	ck_assert_int_eq(idle, 1);
 	ck_assert_int_eq(fake_inside, 0); /* it took no place itself */
 	json_decref(json);
+	gate_line_close(pending_line);
 	gate_line_close(places);
 	gate_line_close(permits);
 	gate_line_close(pool);

@@ -66,7 +66,7 @@ static void on_close_ws(struct exchange *x, unsigned code, const char *reason)
 	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "close:%u:%s ", code, reason);
 }
 static const struct exchange_port port = { on_respond, on_start, on_write, on_finish, on_abort, on_room,
-	on_accept, on_send, on_close_ws };
+	on_accept, on_send, on_close_ws, NULL };
 
 static void on_close(struct exchange *x)
 {

@@ -91,6 +91,15 @@ static json_t *provider_object(const struct shm *shm, unsigned provider)
 	return o;
 }
 
+/* A key of clients: its name, never the key. */
+static json_t *key_object(const struct shm *shm, unsigned key)
+{
+	json_t *o = json_object();
+
+	put(o, "max_connections", gate_object(shm, SHM_GATE_CLIENT_PLACES(key)));
+	return o;
+}
+
 static json_t *worker_object(const struct shm *shm, unsigned slot)
 {
 	uint64_t now_ms = clock_ms();
@@ -133,6 +142,10 @@ void stat_json(const struct shm *shm, const char *path)
 	put(o, "gates", part = json_array());
 	for (unsigned i = 0; i < shm_ngates(shm); i++)
 		json_array_append_new(part, gate_object(shm, i));
+	put(o, "pending", gate_object(shm, SHM_GATE_PENDING));
+	put(o, "keys", part = json_object());
+	for (unsigned i = 0; i < shm_nclients(shm); i++)
+		put(part, shm_client_name(shm, i), key_object(shm, i));
 	put(o, "windows", part = json_array());
 	for (unsigned i = 0; i < shm_nwindows(shm); i++)
 		json_array_append_new(part, window_object(shm, i));

@@ -69,6 +69,14 @@ static void print_places(const struct shm *shm)
 	printf("\n%-16s %11s %8s %12s %11s\n", "", "IN USE", "WAITING", "GRANTED", "WEBSOCKETS");
 	printf("%-16s %11s %8" PRIu64 " %12" PRIu64 " %11" PRIu64 "\n", "places",
 		share(r.used, r.limit, false, text), r.waiting, r.grants, stat_sum(shm, STAT_WEBSOCKETS));
+	gate_read(shm, SHM_GATE_PENDING, &r);
+	printf("%-16s %11s %8" PRIu64 " %12" PRIu64 "\n", "pending", share(r.used, r.limit, false, text),
+		r.waiting, r.grants);
+	for (unsigned k = 0; k < shm_nclients(shm); k++) {
+		gate_read(shm, SHM_GATE_CLIENT_PLACES(k), &r);
+		printf("%-16.16s %11s %8s %12" PRIu64 "\n", shm_client_name(shm, k),
+			share(r.used, r.limit == SHM_NO_LIMIT ? 0 : r.limit, true, text), "", r.grants);
+	}
 }
 
 static void print_provider(const struct shm *shm, unsigned p, uint64_t now_ms)

@@ -1,31 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * admit.h - who may come in: keys of clients (clients.keys), and places for long-lived
- * clients (max_connections).
+ * admit.h - who may come in: keys of clients (clients.keys), places for long-lived clients
+ * (max_connections), and the bound of connections that have none (connection_queue_size).
  *
- * A place is a permit of gate SHM_GATE_PLACES; WebSockets and SSE streams share them.
+ * A place is a permit of gate SHM_GATE_PLACES; WebSockets and SSE streams share them. Who has a key
+ * holds a permit of that key's own gate as well.
  */
 #ifndef WORKER_ADMIT_ADMIT_H
 #define WORKER_ADMIT_ADMIT_H
 
 #include "base/base.h"
+#include "base/defer.h"
 #include "shm/endings.h"
 #include "shm/gate.h"
 
 struct admit;
 struct conf;
+struct event;
+struct event_base;
 struct exchange;
+struct exchange_error;
 struct shm;
 
 enum admit_kind { ADMIT_WEBSOCKET, ADMIT_STREAM };
 
+struct admit_place;
+/* The wait is over: place->ending is END_COMPLETE (the place is taken), or why not. Never inside another call. */
+typedef void (*admit_decided_fn)(struct admit_place *place);
+
 /* Embedded in what holds it; zero it before first use. */
 struct admit_place {
 	struct gate_ticket ticket;
+	struct gate_ticket key_ticket; /* of the key's own limit */
+	struct admit *admit;	       /* while it is held or waited for */
+	struct exchange *x;
 	enum admit_kind kind;
+	enum ending ending;
+	admit_decided_fn decided;
+	struct event *timer; /* of the wait; NULL: none */
+	struct defer defer;
 };
 
-struct admit *admit_open(const struct conf *conf, struct shm *shm);
+struct admit *admit_open(struct event_base *base, const struct conf *conf, struct shm *shm);
 void admit_close(struct admit *admit);
 
 /*
@@ -35,18 +51,37 @@ void admit_close(struct admit *admit);
 MUST_CHECK enum ending admit_identify(struct admit *admit, struct exchange *x);
 
 /*
- * Take a place. False: the house is full (counted, and logged at most once a second with the number of
- * those passed over); answer END_HOUSE_FULL. Logs the seed's line "WebSocket connection established.
- * Active connections: 5/100" for WebSockets.
+ * Take a place for x. ADMIT_IN: it is taken. ADMIT_LATER: the house is full, and
+ * connection_queue_timeout says to wait: decided() will be called. ADMIT_NOT: place->ending says why
+ * (counted, and logged at most once a second with the number of those passed over). Logs the seed's line
+ * "WebSocket connection established. Active connections: 5/100" for WebSockets.
  */
-bool admit_enter(struct admit *admit, struct admit_place *place, enum admit_kind kind) MUST_CHECK;
-/* Give the place back; harmless if none is held. */
-void admit_leave(struct admit *admit, struct admit_place *place);
-/* Collects what the gate has for us; called at the end of each loop turn. */
+enum admit_answer { ADMIT_IN, ADMIT_LATER, ADMIT_NOT };
+MUST_CHECK enum admit_answer admit_enter(struct admit *admit, struct admit_place *place, struct exchange *x,
+	enum admit_kind kind, admit_decided_fn decided);
+/* Give the place back, or wait no longer; harmless if neither is the case. */
+void admit_leave(struct admit_place *place);
+/* How to tell a client that got none: fills in ending, limit and Retry-After. */
+void admit_refusal(struct admit *admit, const struct admit_place *place, struct exchange_error *error);
+
+/*
+ * A connection was accepted, or one that was admitted is not any more. False: connection_queue_size of them
+ * are pending. admit_settled(): it is admitted, or closed; harmless if the ticket is not held.
+ */
+bool admit_pending(struct admit *admit, struct gate_ticket *ticket) MUST_CHECK;
+/*
+ * The same, when there is none: stand in line for one, and wake the other workers, if any of them has an idle
+ * connection. True: it waits, admit_pending_granted() may follow; admit_settled() ends the wait.
+ */
+bool admit_pending_wait(struct admit *admit, struct gate_ticket *ticket);
+/* Called by admit_poll() for who waited; set once. */
+void admit_on_pending(struct admit *admit, void (*granted)(struct gate_ticket *ticket));
+/* True: another worker waits for a connection of ours to go. */
+bool admit_pending_wanted(const struct admit *admit);
+const char *admit_pending_limit(void);
+void admit_settled(struct admit *admit, struct gate_ticket *ticket);
+
+/* Collects what the gates have for us; called at the end of each loop turn. */
 void admit_poll(struct admit *admit);
-/* Retry-After for who was turned away. */
-uint64_t admit_retry_after_ms(const struct admit *admit);
-/* Configuration path of the limit, for errors. */
-const char *admit_limit_name(void);
 
 #endif

@@ -114,6 +114,8 @@ enum ending admit_identify(struct admit *admit, struct exchange *x)
 	struct brought b;
 
 	x->client = (struct exchange_client){ 0 };
+	if (x->request.address)
+		x->client.flow = flow_of_address(admit->shm, x->request.address);
 	if (!admit->conf->nclients)
 		return END_COMPLETE;
 	b = from_authorization(x);
@@ -127,6 +129,7 @@ enum ending admit_identify(struct admit *admit, struct exchange *x)
 	if (!client)
 		return turn_away(x, &admit->wrong_key, END_WRONG_KEY, "its API key is not known");
 	x->client.name = client->name;
-	x->client.key = (unsigned)(client - admit->conf->clients);
+	x->client.place = client->place;
+	x->client.flow = flow_of_key(client->place, 1);
 	return END_COMPLETE;
 }

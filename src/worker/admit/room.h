@@ -8,10 +8,15 @@
 #include "worker/admit/admit.h"
 
 struct admit {
+	struct event_base *base;
 	const struct conf *conf;
 	struct shm *shm;
-	struct gate_line *line;
-	struct log_rate rejected[2]; /* by kind */
+	struct gate_line *places;
+	struct gate_line *pending;
+	void (*pending_granted)(struct gate_ticket *ticket);
+	struct gate_line **key_places; /* by the key's place in the segment; NULL: no such key */
+	unsigned nkeys;
+	struct log_rate full[2], key_full; /* by kind */
 	struct log_rate no_key, wrong_key;
 };
 

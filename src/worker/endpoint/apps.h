@@ -7,6 +7,7 @@
 #define WORKER_ENDPOINT_APPS_H
 
 #include "base/base.h"
+#include "worker/admit/admit.h"
 #include "worker/endpoint/endpoint.h"
 #include "worker/provider/provider.h"
 
@@ -49,6 +50,24 @@ extern const struct exchange_app models_app, model_app;
 extern const struct exchange_app responses_app, responses_ws_app;
 extern const struct exchange_app ws_chat_app;
 extern const struct exchange_app echo_app;
+
+/* ---- admission ---- */
+
+/* One of max_connections, or the wait for one; zero it before first use. */
+struct endpoint_place {
+	struct admit_place place;
+	void (*go)(struct exchange *x);
+};
+/*
+ * Take a place, then go on: now, or at the end of a later turn when one was waited for. Who gets none is
+ * refused in the way of its kind, and go() is not called.
+ */
+void endpoint_enter(struct exchange *x, struct endpoint_place *place, enum admit_kind kind,
+	void (*go)(struct exchange *x));
+/* In on_drain(), while it waits: it is refused. */
+void endpoint_give_up(struct exchange *x);
+/* In on_close(). */
+void endpoint_leave(struct endpoint_place *place);
 
 /* ---- failures ---- */
 

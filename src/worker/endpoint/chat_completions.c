@@ -20,7 +20,6 @@
 #include "base/json_out.h"
 #include "base/json_scan.h"
 #include "conf/conf.h"
-#include "worker/admit/admit.h"
 #include "worker/endpoint/completion_body.h"
 #include "worker/endpoint/late_json.h"
 #include <event2/event.h>
@@ -30,7 +29,8 @@
 struct completion {
 	struct exchange *x;
 	struct provider_call *call; /* NULL once it has ended */
-	struct admit_place place;
+	struct endpoint_place place;
+	struct completion_ask *ask; /* until the call is started */
 	struct event *keepalive; /* streams only */
 	uint64_t heard_ms;	 /* when the client last got a byte */
 	uint64_t events;	 /* of the Responses API that were passed on */
@@ -249,9 +249,11 @@ static const struct provider_asker counting_asker = {
 
 /* ---- what the client does -------------------------------------------------------- */
 
-static void start_call(struct completion *c, const struct completion_kind *kind,
-	const struct completion_ask *ask)
+static void start_call(struct exchange *x)
 {
+	const struct completion_kind *kind = container_of(x->app, struct completion_kind, app);
+	struct completion *c = x->app_data;
+	const struct completion_ask *ask = c->ask;
 	const struct provider_request request = {
 		.provider = ask->target.provider,
 		.path = kind->upstream,
@@ -273,30 +275,30 @@ static void start_call(struct completion *c, const struct completion_kind *kind,
 		c->keepalive = evtimer_new(endpoint.base, keepalive_due, c);
 		arm_keepalive(c, endpoint.conf->sse_keepalive_ms);
 	}
+	free(c->ask);
+	c->ask = NULL;
 }
 
 static void on_start(struct exchange *x)
 {
 	const struct completion_kind *kind = container_of(x->app, struct completion_kind, app);
 	struct completion *c = xcalloc(1, sizeof(*c));
-	struct completion_ask ask;
+	struct completion_ask *ask = xcalloc(1, sizeof(*ask));
 	struct endpoint_error e;
 
 	c->x = x;
 	x->app_data = c;
-	if (!completion_read(kind, x, &ask, &e)) {
+	if (!completion_read(kind, x, ask, &e)) {
+		free(ask);
 		exchange_refuse(x, &e.error);
 		return;
 	}
-	endpoint_note_target(x, &ask.target, c->model);
-	if (ask.stream && !admit_enter(endpoint.admit, &c->place, ADMIT_STREAM)) {
-		free(ask.body);
-		exchange_refuse(x, &(struct exchange_error){ .ending = END_HOUSE_FULL,
-			.limit = admit_limit_name(),
-			.retry_after_ms = admit_retry_after_ms(endpoint.admit) });
-		return;
-	}
-	start_call(c, kind, &ask);
+	c->ask = ask;
+	endpoint_note_target(x, &ask->target, c->model);
+	if (ask->stream)
+		endpoint_enter(x, &c->place, ADMIT_STREAM, start_call);
+	else
+		start_call(x);
 }
 
 static void on_room(struct exchange *x)
@@ -315,7 +317,10 @@ static void on_close(struct exchange *x)
 		call_cancel(c->call);
 	if (c->keepalive)
 		event_free(c->keepalive);
-	admit_leave(endpoint.admit, &c->place);
+	endpoint_leave(&c->place);
+	if (c->ask)
+		free(c->ask->body);
+	free(c->ask);
 	buf_release(&c->body);
 	free(c);
 }

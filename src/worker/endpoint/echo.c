@@ -8,7 +8,6 @@
  */
 #include "base/base.h"
 #include "worker/endpoint/apps.h"
-#include "worker/admit/admit.h"
 
 /* For a request without a body: something to see. */
 #define NOTHING "echo\n"
@@ -28,25 +27,20 @@ static void echo_body(struct exchange *x)
 
 static void on_start(struct exchange *x)
 {
-	const struct ending_facts *full = &ending_facts[END_HOUSE_FULL];
-	struct admit_place *place;
+	struct endpoint_place *place;
 
 	if (!x->request.websocket) {
 		echo_body(x);
 		return;
 	}
 	x->app_data = place = xcalloc(1, sizeof(*place));
-	if (admit_enter(endpoint.admit, place, ADMIT_WEBSOCKET)) {
-		exchange_accept_ws(x);
-		return;
-	}
-	x->note.ending = END_HOUSE_FULL;
-	exchange_accept_ws(x);
-	exchange_close_ws(x, full->ws, full->text);
+	endpoint_enter(x, place, ADMIT_WEBSOCKET, exchange_accept_ws);
 }
 
 static void on_drain(struct exchange *x)
 {
+	if (x->state == EXCHANGE_ASKED)
+		endpoint_give_up(x);
 	if (x->state != EXCHANGE_WEBSOCKET)
 		return;
 	x->note.ending = END_DRAINING;
@@ -57,7 +51,7 @@ static void on_close(struct exchange *x)
 {
 	if (!x->app_data)
 		return;
-	admit_leave(endpoint.admit, x->app_data);
+	endpoint_leave(x->app_data);
 	free(x->app_data);
 }
 

@@ -27,16 +27,16 @@ static uint64_t minus(uint64_t a, uint64_t b)
 static void add_connections(struct buf *out)
 {
 	const struct shm *shm = endpoint.shm;
-	uint64_t admitted = stat_sum(shm, STAT_WEBSOCKETS) + stat_sum(shm, STAT_STREAMS);
-	struct gate_reading places;
+	struct gate_reading places, pending;
 
 	gate_read(shm, SHM_GATE_PLACES, &places);
 	buf_addf(out,
 		",\"connections\":{\"active\":%" PRIu64 ",\"max\":%" PRIu64 "}"
 		",\"active_connections\":%" PRIu64 ",\"max_connections\":%" PRIu64,
 		places.used, places.limit, places.used, places.limit);
-	buf_addf(out, ",\"pending\":{\"active\":%" PRIu64 ",\"queue_size\":%" PRIu64 "}",
-		minus(stat_sum(shm, STAT_SOCKETS), admitted), endpoint.conf->connection_queue_size);
+	gate_read(shm, SHM_GATE_PENDING, &pending);
+	buf_addf(out, ",\"pending\":{\"active\":%" PRIu64 ",\"queue_size\":%" PRIu64 ",\"waiting\":%" PRIu64 "}",
+		pending.used, pending.limit, places.waiting);
 }
 
 /* ,"name":{"code":count,...} of the endings from..to that happened. */
@@ -210,8 +210,8 @@ static void answer_live(struct exchange *x)
 }
 
 const struct exchange_app health_app = {
-	.name = "health", .on_start = answer_health, .on_close = endpoint_nothing_held
+	.name = "health", .always = true, .on_start = answer_health, .on_close = endpoint_nothing_held
 };
 const struct exchange_app health_live_app = {
-	.name = "health_live", .on_start = answer_live, .on_close = endpoint_nothing_held
+	.name = "health_live", .always = true, .on_start = answer_live, .on_close = endpoint_nothing_held
 };

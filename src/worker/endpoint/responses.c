@@ -12,14 +12,13 @@
 #include "base/base.h"
 #include "base/json_scan.h"
 #include "conf/conf.h"
-#include "worker/admit/admit.h"
 #include "worker/endpoint/apps.h"
 #include "worker/endpoint/completion_body.h"
 #include "worker/endpoint/responses_run.h"
 
 struct responses {
 	struct responses_run run;
-	struct admit_place place;
+	struct endpoint_place place;
 	char model[ENDPOINT_MODEL_BYTES]; /* for the access log */
 };
 
@@ -110,6 +109,13 @@ static bool is_native(const struct exchange *x)
 		endpoint.conf->providers[target.provider].responses == CONF_RESPONSES_NATIVE;
 }
 
+static void start_run(struct exchange *x)
+{
+	struct responses *r = x->app_data;
+
+	run_start(&r->run, NULL, NULL, 0);
+}
+
 static void start_bridge(struct exchange *x)
 {
 	struct responses *r = xcalloc(1, sizeof(*r));
@@ -124,14 +130,11 @@ static void start_bridge(struct exchange *x)
 		return;
 	}
 	endpoint_note_target(x, &run->ask.target, r->model);
-	if (run->ask.stream && !admit_enter(endpoint.admit, &r->place, ADMIT_STREAM)) {
-		exchange_refuse(x, &(struct exchange_error){ .ending = END_HOUSE_FULL,
-			.limit = admit_limit_name(),
-			.retry_after_ms = admit_retry_after_ms(endpoint.admit) });
-		return;
-	}
 	run->owner = run->ask.stream ? &stream_owner : &whole_owner;
-	run_start(run, NULL, NULL, 0);
+	if (run->ask.stream)
+		endpoint_enter(x, &r->place, ADMIT_STREAM, start_run);
+	else
+		start_run(x);
 }
 
 /* From the bridge to the passage: the exchange gets another app before it has begun. */
@@ -158,7 +161,7 @@ static void on_close(struct exchange *x)
 	struct responses *r = x->app_data;
 
 	run_release(&r->run);
-	admit_leave(endpoint.admit, &r->place);
+	endpoint_leave(&r->place);
 	free(r);
 }
 

@@ -17,7 +17,6 @@
 #include "base/json_scan.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
-#include "worker/admit/admit.h"
 #include "worker/endpoint/apps.h"
 #include "worker/endpoint/responses_lanes.h"
 #include "worker/endpoint/responses_run.h"
@@ -28,7 +27,7 @@
 
 struct socket {
 	struct exchange *x;
-	struct admit_place place;
+	struct endpoint_place place;
 	struct lanes lanes;
 	TAILQ_HEAD(, turn) turns;
 	unsigned running;
@@ -428,11 +427,19 @@ static void on_message(struct exchange *x, const char *text, size_t len)
 
 /* ---- the socket -------------------------------------------------------------------------------------- */
 
-static void on_start(struct exchange *x)
+static void begin(struct exchange *x)
 {
 	const struct timeval max_age = { .tv_sec = (time_t)(endpoint.conf->responses_max_age_ms / 1000),
 		.tv_usec = (suseconds_t)(endpoint.conf->responses_max_age_ms % 1000 * 1000) };
-	const struct ending_facts *full = &ending_facts[END_HOUSE_FULL];
+	struct socket *s = x->app_data;
+
+	exchange_accept_ws(x);
+	s->age = evtimer_new(endpoint.base, grown_old, s);
+	event_add(s->age, &max_age);
+}
+
+static void on_start(struct exchange *x)
+{
 	struct socket *s = xcalloc(1, sizeof(*s));
 
 	s->x = x;
@@ -440,14 +447,7 @@ static void on_start(struct exchange *x)
 	TAILQ_INIT(&s->turns);
 	lanes_init(&s->lanes, endpoint.conf->responses_memory_bytes);
 	x->app_data = s;
-	exchange_accept_ws(x);
-	if (!admit_enter(endpoint.admit, &s->place, ADMIT_WEBSOCKET)) {
-		x->note.ending = END_HOUSE_FULL;
-		exchange_close_ws(x, full->ws, full->text);
-		return;
-	}
-	s->age = evtimer_new(endpoint.base, grown_old, s);
-	event_add(s->age, &max_age);
+	endpoint_enter(x, &s->place, ADMIT_WEBSOCKET, begin);
 }
 
 static void on_room(struct exchange *x)
@@ -462,7 +462,9 @@ static void on_room(struct exchange *x)
 
 static void on_drain(struct exchange *x)
 {
-	if (x->state == EXCHANGE_WEBSOCKET)
+	if (x->state == EXCHANGE_ASKED)
+		endpoint_give_up(x);
+	else if (x->state == EXCHANGE_WEBSOCKET)
 		leave(x->app_data, END_DRAINING);
 }
 
@@ -479,7 +481,7 @@ static void on_close(struct exchange *x)
 	if (s->age)
 		event_free(s->age);
 	lanes_release(&s->lanes);
-	admit_leave(endpoint.admit, &s->place);
+	endpoint_leave(&s->place);
 	free(s);
 }
 

@@ -16,7 +16,6 @@
 #include "base/json_scan.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
-#include "worker/admit/admit.h"
 #include "worker/endpoint/conversation.h"
 #include "worker/endpoint/ws_messages.h"
 #include <event2/event.h>
@@ -30,7 +29,7 @@
 
 struct ws_chat {
 	struct exchange *x;
-	struct admit_place place;
+	struct endpoint_place place;
 	struct conversation talk;
 	TAILQ_HEAD(, ws_request) requests;
 	uint64_t running;
@@ -458,7 +457,6 @@ static void on_message(struct exchange *x, const char *text, size_t len)
 
 static void on_start(struct exchange *x)
 {
-	const struct ending_facts *full = &ending_facts[END_HOUSE_FULL];
 	struct ws_chat *chat = xcalloc(1, sizeof(*chat));
 	uint64_t by_tokens = endpoint.conf->context_max_tokens * BYTES_PER_TOKEN;
 	uint64_t by_bytes = endpoint.conf->context_max_bytes;
@@ -467,14 +465,7 @@ static void on_start(struct exchange *x)
 	TAILQ_INIT(&chat->requests);
 	conversation_init(&chat->talk, by_tokens < by_bytes ? by_tokens : by_bytes);
 	x->app_data = chat;
-	if (admit_enter(endpoint.admit, &chat->place, ADMIT_WEBSOCKET)) {
-		exchange_accept_ws(x);
-		return;
-	}
-	/* Browsers cannot read a refused upgrade, but they can read a close code. */
-	x->note.ending = END_HOUSE_FULL;
-	exchange_accept_ws(x);
-	exchange_close_ws(x, full->ws, full->text);
+	endpoint_enter(x, &chat->place, ADMIT_WEBSOCKET, exchange_accept_ws);
 }
 
 static void on_room(struct exchange *x)
@@ -491,7 +482,9 @@ static void on_drain(struct exchange *x)
 	struct ws_chat *chat = x->app_data;
 
 	chat->draining = true;
-	if (!chat->running && x->state == EXCHANGE_WEBSOCKET)
+	if (x->state == EXCHANGE_ASKED) /* waits for a place */
+		endpoint_give_up(x);
+	else if (!chat->running && x->state == EXCHANGE_WEBSOCKET)
 		close_for_restart(chat);
 }
 
@@ -507,7 +500,7 @@ static void on_close(struct exchange *x)
 	if (chat->tick)
 		event_free(chat->tick);
 	conversation_release(&chat->talk);
-	admit_leave(endpoint.admit, &chat->place);
+	endpoint_leave(&chat->place);
 	free(chat);
 }
 

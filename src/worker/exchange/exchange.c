@@ -140,6 +140,12 @@ void exchange_close_ws(struct exchange *x, unsigned code, const char *reason)
 	x->port->close_ws(x, code, reason ? reason : "");
 }
 
+void exchange_admitted(struct exchange *x, bool yes)
+{
+	if (x->port->admitted)
+		x->port->admitted(x, yes);
+}
+
 /* ---- for ports ---- */
 
 void exchange_begin(struct exchange *x, const struct exchange_port *port)

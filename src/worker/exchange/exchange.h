@@ -24,6 +24,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "shm/endings.h"
+#include "shm/flow.h"
 
 struct exchange;
 
@@ -43,11 +44,13 @@ struct exchange_request {
 	size_t body_len;
 	const char *peer;	 /* "127.0.0.1:4711" */
 	bool admin;		 /* came to admin.listen */
+	const uint8_t *address;	 /* the same as an IPv6 address (of IPv4: mapped), 16 bytes; NULL: not known */
 	bool websocket;		 /* a correct upgrade to WebSocket 13: exchange_accept_ws() may be called */
 };
 
 struct exchange_app {
 	const char *name; /* "chat_completions", for logs */
+	bool always;	  /* it answers also when no more connections are taken in */
 	/* The request is here, whole. */
 	void (*on_start)(struct exchange *x);
 	/* There is room again after exchange_room() was 0. May be NULL. */
@@ -73,6 +76,8 @@ struct exchange_port {
 	void (*accept_ws)(struct exchange *x, const struct exchange_header *h, unsigned n);
 	void (*send_message)(struct exchange *x, bool binary, const char *bytes, size_t len);
 	void (*close_ws)(struct exchange *x, unsigned code, const char *reason);
+	/* See exchange_admitted(). May be NULL. */
+	void (*admitted)(struct exchange *x, bool yes);
 };
 
 enum exchange_state {
@@ -95,7 +100,8 @@ struct exchange_note {
 /* Who asks, as far as it is known: for limits, fairness and the access log. */
 struct exchange_client {
 	const char *name; /* of its key; NULL: it came without. Lives as long as the worker */
-	unsigned key;	  /* number in clients.keys; only with a name */
+	unsigned place;	  /* of the key in the segment; only with a name */
+	struct flow flow; /* whose turn it is where clients wait */
 };
 
 struct exchange {
@@ -163,6 +169,11 @@ struct exchange_error {
 void exchange_refuse(struct exchange *x, const struct exchange_error *error);
 /* The same object as text: {"error":{"message":...,"type":...,"param":...,"code":...}}. */
 void exchange_error_json(struct buf *out, const struct exchange_error *error);
+
+/* ---- for admission ---- */
+
+/* It has one of max_connections now, or no longer: its connection is not among the pending ones meanwhile. */
+void exchange_admitted(struct exchange *x, bool yes);
 
 /* ---- for ports ---- */
 

@@ -93,17 +93,22 @@ size_t conn_unread(const struct conn *c)
 
 static void name_peer(struct conn *c, const struct sockaddr *addr)
 {
+	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
 	const struct sockaddr_in *in = (const void *)addr;
 	const struct sockaddr_in6 *in6 = (const void *)addr;
 	char text[INET6_ADDRSTRLEN] = "";
 
-	if (addr->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)))
+	if (addr->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text))) {
 		snprintf(c->peer, sizeof(c->peer), "%s:%u", text, ntohs(in->sin_port));
-	else if (addr->sa_family == AF_INET6 &&
-		 inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)))
+		memcpy(c->address, mapped, sizeof(mapped));
+		memcpy(c->address + sizeof(mapped), &in->sin_addr, 4);
+	} else if (addr->sa_family == AF_INET6 &&
+		   inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text))) {
 		snprintf(c->peer, sizeof(c->peer), "[%s]:%u", text, ntohs(in6->sin6_port));
-	else
+		memcpy(c->address, &in6->sin6_addr, 16);
+	} else {
 		snprintf(c->peer, sizeof(c->peer), "local");
+	}
 }
 
 void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
@@ -113,6 +118,7 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
 	void *arg;
 
 	c->http = http;
+	c->admin = admin;
 	c->evhtp = evhtp;
 	c->bev = evhtp->bev;
 	c->fd = bufferevent_getfd(c->bev);
@@ -131,6 +137,7 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
 	conn_timer(c, http->header_timeout);
 	TAILQ_INSERT_TAIL(&http->conns, c, entry);
 	http->nconns++;
+	pending_begin(c);
 	stat_add(STAT_ACCEPTED, 1);
 	stat_add(STAT_SOCKETS, 1);
 }
@@ -187,6 +194,7 @@ void conn_free(struct conn *c)
 		evhtp_connection_free(c->evhtp);
 	else if (c->bev)
 		bufferevent_free(c->bev);
+	pending_end(c);
 	TAILQ_REMOVE(&http->conns, c, entry);
 	http->nconns--;
 	stat_add(STAT_SOCKETS, -1);
@@ -216,6 +224,7 @@ static bool flush_step(struct conn *c)
 	} else {
 		c->phase = CONN_HEAD;
 		h1_end(c);
+		pending_idle(c, true);
 		conn_timer(c, c->http->idle_timeout);
 	}
 	return true;
@@ -239,6 +248,8 @@ static bool step(struct conn *c)
 		tls_receive(c);
 	if (c->lost)
 		c->phase = CONN_DEAD;
+	else if (c->pending.evicted)
+		pending_carry_out(c);
 	switch (c->phase) {
 	case CONN_TLS:
 		return tls_step(c);

@@ -14,6 +14,7 @@
  *	h2.c       H2: see h2.h
  *	tls.c      TLS: the handshake; and underneath of all others
  *	out.c      bytes to the client
+ *	pending.c  the bound of connections that are not admitted
  */
 #ifndef WORKER_HTTP_CONN_H
 #define WORKER_HTTP_CONN_H
@@ -26,6 +27,7 @@
 #include "worker/http/chunked.h"
 #include "worker/http/head.h"
 #include "worker/http/http.h"
+#include "worker/http/pending.h"
 #include "worker/http/ws.h"
 
 #include <event2/bufferevent.h>
@@ -58,6 +60,7 @@ struct gather {
 struct http {
 	struct event_base *base;
 	const struct conf *conf;
+	struct admit *admit;
 	exchange_route_fn route;
 	void *route_arg;
 	evhtp_t *htp;
@@ -82,6 +85,12 @@ struct http {
 	const struct timeval *idle_timeout;
 	const struct timeval *stall_timeout;
 	const struct timeval *farewell_timeout;
+	const struct timeval *over_timeout;	/* for the head of one beyond connection_queue_size, */
+	const struct timeval *patience_timeout; /* after the time in which another worker may make room */
+	TAILQ_HEAD(, conn) idle;  /* between two requests; longest first */
+	TAILQ_HEAD(, conn) overs; /* beyond connection_queue_size; oldest first */
+	unsigned novers;
+	struct log_rate queue_full;
 	struct ws_common ws_common;
 	struct gather gather;
 	struct tls_common *tls; /* NULL: plain sockets */
@@ -108,6 +117,7 @@ enum conn_phase {
 struct conn {
 	TAILQ_ENTRY(conn) entry;
 	struct http *http;
+	struct pending pending;
 	bool drain_told; /* its app has heard on_drain() */
 	evhtp_connection_t *evhtp; /* NULL once taken over */
 	struct bufferevent *bev;
@@ -145,6 +155,7 @@ struct conn {
 	struct event timer;
 	struct event *departure; /* EV_CLOSED while reading is paused */
 	char peer[56];
+	uint8_t address[16]; /* the same as an IPv6 address, of IPv4 mapped */
 };
 
 /* ---- conn.c ---- */
@@ -153,6 +164,7 @@ struct conn {
  * A connection for what libevhtp accepted; puts our callbacks in front of its own. admin: it came to
  * admin.listen, where no TLS is spoken.
  */
+/* A connection for what libevhtp accepted; puts our callbacks in front of its own. */
 void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
@@ -238,6 +250,8 @@ void h2_begin(struct conn *c);
 bool h2_is_preface(const char *bytes, size_t len, bool *whole_r);
 /* Let the client know that it should go; running streams end in their own time. */
 void h2_drain(struct conn *c);
+/* It is closed at once: say so. */
+void h2_goodbye(struct conn *c);
 /* End all exchanges with this ending; free what hangs at c->h2. Harmless if nothing does. */
 void h2_free(struct conn *c, enum ending ending);
 

@@ -98,6 +98,8 @@ static bool begin_body(struct conn *c, struct evbuffer *in)
 		run(c);
 		return true;
 	}
+	if (pending_no_body(c))
+		return refuse(c, END_PENDING_FULL, NULL);
 	c->phase = CONN_BODY;
 	c->decoder = (struct chunked){ 0 };
 	conn_timer(c, c->http->header_timeout);
@@ -176,7 +178,8 @@ static bool take_bytes(struct conn *c)
 		return c->phase == CONN_DEAD || wait_for_more(c);
 	if (!c->started) {
 		c->started = true;
-		conn_timer(c, c->http->header_timeout);
+		pending_idle(c, false);
+		conn_timer(c, c->pending.over ? c->http->over_timeout : c->http->header_timeout);
 	}
 	if (!c->tls && !c->served && !c->blank_bytes && h2_is_preface(bytes, len, &whole)) {
 		if (!whole)
@@ -202,6 +205,8 @@ static bool take_bytes(struct conn *c)
 
 bool guard_step(struct conn *c)
 {
+	if (pending_wait(c))
+		return false;
 	if (c->phase == CONN_HEAD)
 		return take_bytes(c);
 	return c->head.chunked ? take_chunks(c, conn_input(c))

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
+#include "worker/admit/admit.h"
 #include "worker/http/fields.h"
 #include "worker/http/ws_handshake.h"
 
@@ -189,6 +190,11 @@ static size_t h1_room(const struct exchange *x)
 	return conn_room(conn_of(x));
 }
 
+static void h1_admitted(struct exchange *x, bool yes)
+{
+	pending_admitted(conn_of(x), yes);
+}
+
 const struct exchange_port h1_port = {
 	.respond = h1_respond,
 	.start = h1_start,
@@ -199,6 +205,7 @@ const struct exchange_port h1_port = {
 	.accept_ws = h1_accept_ws,
 	.send_message = h1_send_message,
 	.close_ws = h1_close_ws,
+	.admitted = h1_admitted,
 };
 
 /* ---- libevhtp's books ---- */
@@ -234,7 +241,7 @@ static bool stays_open(const struct conn *c)
 {
 	const struct conf *conf = c->http->conf;
 
-	return !c->http->draining && conf->keepalive_timeout_ms &&
+	return !c->http->draining && !c->pending.over && conf->keepalive_timeout_ms &&
 	       c->served < conf->max_keepalive_requests && !c->head.close &&
 	       (c->head.minor == 1 || c->head.keep_alive);
 }
@@ -253,6 +260,7 @@ static void fill_request(struct conn *c)
 	r->body_len = c->body.len;
 	r->peer = c->peer;
 	r->admin = c->admin;
+	r->address = c->address;
 	r->websocket = c->head.method && ws_handshake_asked(&c->head);
 }
 
@@ -276,7 +284,8 @@ void h1_begin(struct conn *c)
 	c->phase = CONN_RUNNING;
 	c->http->route(&c->x, c->http->route_arg);
 	BUG_ON(!c->x.app);
-	c->x.app->on_start(&c->x);
+	if (!pending_refuse(c, &c->x))
+		c->x.app->on_start(&c->x);
 }
 
 bool h1_step(struct conn *c)
@@ -299,11 +308,20 @@ bool h1_step(struct conn *c)
 void h1_refuse(struct conn *c, enum ending ending, const char *why)
 {
 	const struct exchange_error error = { .ending = ending, .message = why };
-	const struct exchange_header headers[] = { { "Content-Type", "application/json" },
-		{ "Sec-WebSocket-Version", "13" }, { "Upgrade", "websocket" } };
+	struct exchange_header headers[3] = { { "Content-Type", "application/json" } };
 	struct buf body = BUF_INIT;
+	unsigned n = 1;
 
-	stat_add(STAT_REJECTED_INPUT, 1);
+	if (ending == END_UPGRADE_REQUIRED) {
+		headers[n++] = (struct exchange_header){ "Sec-WebSocket-Version", "13" };
+		headers[n++] = (struct exchange_header){ "Upgrade", "websocket" };
+	}
+	if (ending == END_PENDING_FULL) {
+		headers[n++] = (struct exchange_header){ "Retry-After", "1" };
+		headers[n++] = (struct exchange_header){ "X-Headgate-Limit", admit_pending_limit() };
+	} else {
+		stat_add(STAT_REJECTED_INPUT, 1);
+	}
 	exchange_error_json(&body, &error);
 	exchange_begin(&c->x, &h1_port);
 	fill_request(c);
@@ -314,7 +332,7 @@ void h1_refuse(struct conn *c, enum ending ending, const char *why)
 	c->last = true;
 	c->phase = CONN_FLUSH;
 	conn_timer(c, NULL);
-	send_whole(c, c->x.status, headers, ending == END_UPGRADE_REQUIRED ? 3 : 1, body.data, body.len);
+	send_whole(c, c->x.status, headers, n, body.data, body.len);
 	conn_end_exchange(c, ending);
 	buf_release(&body);
 }

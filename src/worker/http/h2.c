@@ -389,6 +389,7 @@ static void watch_time(struct conn *c)
 		timer = c->http->farewell_timeout;
 	else if (!h2->nstreams)
 		timer = h2->served ? c->http->idle_timeout : c->http->header_timeout;
+	pending_idle(c, h2->served && !h2->nstreams && !h2->in_head && h2->farewell == H2_STAYING);
 	if (timer == h2->timer)
 		return;
 	h2->timer = timer;
@@ -419,7 +420,8 @@ static bool look_around(struct conn *c)
 	if (c->timed_out && (h2->in_head || h2->farewell != H2_LEAVING))
 		return on_time_out(c);
 	if (h2->farewell == H2_STAYING &&
-		(c->http->draining || h2->served >= c->http->conf->max_keepalive_requests)) {
+		(c->http->draining || c->pending.over ||
+			h2->served >= c->http->conf->max_keepalive_requests)) {
 		give_notice(h2);
 		return true;
 	}
@@ -430,6 +432,12 @@ static bool look_around(struct conn *c)
 	if (!wants && h2->farewell != H2_NOTICED)
 		return leave(c, END_CLIENT_GONE);
 	return false;
+}
+
+void h2_goodbye(struct conn *c)
+{
+	say_goodbye(c->h2);
+	send_all(c);
 }
 
 bool h2_step(struct conn *c)

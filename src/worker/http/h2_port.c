@@ -229,6 +229,11 @@ static void h2_abort(struct exchange *x)
 	resume(s);
 }
 
+static void h2_admitted(struct exchange *x, bool yes)
+{
+	pending_admitted(stream_of(x)->h2->c, yes);
+}
+
 const struct exchange_port h2_port = {
 	.respond = h2_respond,
 	.start = h2_start,
@@ -239,4 +244,5 @@ const struct exchange_port h2_port = {
 	.accept_ws = h2_accept_ws,
 	.send_message = h2_send_message,
 	.close_ws = h2_close_ws,
+	.admitted = h2_admitted,
 };

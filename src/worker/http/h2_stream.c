@@ -238,6 +238,7 @@ static void fill_request(struct h2_stream *s, struct meaning *m, unsigned nfield
 	r->nheaders = nfields;
 	r->peer = s->h2->c->peer;
 	r->admin = s->h2->c->admin;
+	r->address = s->h2->c->address;
 	exchange_identify(&s->x);
 	s->x_open = true;
 }
@@ -283,7 +284,8 @@ static void run(struct h2_stream *s)
 	s->h2->served++;
 	http->route(&s->x, http->route_arg);
 	BUG_ON(!s->x.app);
-	s->x.app->on_start(&s->x);
+	if (!pending_refuse(s->h2->c, &s->x))
+		s->x.app->on_start(&s->x);
 }
 
 static void take_head(struct h2_stream *s)

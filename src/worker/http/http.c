@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
+#include "worker/admit/admit.h"
 #include "worker/http/ws_deflate.h"
 
 #include <event2/buffer.h>
@@ -20,6 +21,10 @@
 
 /* How long a client has to close after we did, or to answer a WebSocket close. */
 #define FAREWELL_MS 2000
+/* One beyond connection_queue_size has this long to say what it wants ... */
+#define OVER_MS 1000
+/* ... after another worker had this long to make room for it. */
+#define PATIENCE_MS 100
 /* Out of descriptors: try again after this, or when a connection closes. */
 #define ACCEPT_PAUSE_MS 100
 /* How often some WebSockets hear that we drain. */
@@ -231,6 +236,8 @@ static void set_sizes_and_times(struct http *http)
 	http->idle_timeout = common_timeout(http->base, conf->keepalive_timeout_ms);
 	http->stall_timeout = common_timeout(http->base, conf->client_stall_timeout_ms);
 	http->farewell_timeout = common_timeout(http->base, FAREWELL_MS);
+	http->over_timeout = common_timeout(http->base, OVER_MS);
+	http->patience_timeout = common_timeout(http->base, PATIENCE_MS);
 	http->ws_common = (struct ws_common){
 		.conf = conf, .zlib = ws_zlib_open(), .farewell = http->farewell_timeout };
 	if (conf->ping_interval_ms)
@@ -261,8 +268,8 @@ bool http_listen_admin(struct http *http, int listen_fd)
 	return !error;
 }
 
-struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
-	exchange_route_fn route, void *route_arg)
+struct http *http_open(struct event_base *base, const struct conf *conf, struct admit *admit,
+	int listen_fd, exchange_route_fn route, void *route_arg)
 {
 	struct http *http = xcalloc(1, sizeof(*http));
 	int error;
@@ -270,9 +277,13 @@ struct http *http_open(struct event_base *base, const struct conf *conf, int lis
 	signal(SIGPIPE, SIG_IGN); /* libevent writes without MSG_NOSIGNAL */
 	http->base = base;
 	http->conf = conf;
+	http->admit = admit;
+	admit_on_pending(admit, pending_granted);
 	http->route = route;
 	http->route_arg = route_arg;
 	TAILQ_INIT(&http->conns);
+	TAILQ_INIT(&http->idle);
+	TAILQ_INIT(&http->overs);
 	TAILQ_INIT(&http->extras);
 	set_sizes_and_times(http);
 	h2_open(http);
@@ -316,6 +327,11 @@ void http_drain(struct http *http, uint64_t spread_ms)
 		event_add(http->drain_tick, &tick);
 	else
 		event_del(http->drain_tick);
+}
+
+void http_poll(struct http *http)
+{
+	pending_poll(http);
 }
 
 unsigned http_connections(const struct http *http)

@@ -9,15 +9,18 @@
 #include "base/base.h"
 #include "worker/exchange/exchange.h"
 
+struct admit;
 struct conf;
 struct event_base;
 struct http; /* all client connections of this worker */
 
 /* Serve the listening socket listen_fd (bound, listening, non-blocking; stays the caller's). */
-struct http *http_open(struct event_base *base, const struct conf *conf, int listen_fd,
-	exchange_route_fn route, void *route_arg);
+struct http *http_open(struct event_base *base, const struct conf *conf, struct admit *admit,
+	int listen_fd, exchange_route_fn route, void *route_arg);
 /* Serve this socket as well: admin.listen, shared by all workers; its requests are marked. Stays the caller's. */
 bool http_listen_admin(struct http *http, int listen_fd) MUST_CHECK;
+/* At the end of each loop turn: gives up an idle connection when another worker needs one. */
+void http_poll(struct http *http);
 /*
  * Accept from the listening socket of another worker as well (on: it does not answer), or no longer. The
  * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
