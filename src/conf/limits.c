@@ -55,7 +55,7 @@ static void print_keys(const struct conf *conf, FILE *out)
 	for (unsigned i = 0; i < conf->nclients; i++) {
 		const struct conf_client *c = &conf->clients[i];
 
-		fprintf(out, "%s %s", i ? "," : "", c->name);
+		fprintf(out, "%s %s (weight %" PRIu64 ")", i ? "," : "", c->name, c->weight);
 	}
 	fputs("\n", out);
 }

@@ -103,7 +103,9 @@ static void apply_standing(struct shm *shm, const struct conf_provider *p)
 
 static struct shm_client_spec client_spec(const struct conf_client *c)
 {
-	return (struct shm_client_spec){ .name = c->name, .max_connections = c->max_connections };
+	return (struct shm_client_spec){ .name = c->name, .max_connections = c->max_connections,
+		.concurrent_requests = c->concurrent_requests,
+		.requests_per_minute = (uint32_t)c->requests_per_minute };
 }
 
 static struct shm_client_spec *client_specs(const struct conf *conf)
@@ -214,8 +216,16 @@ static bool place_clients(const struct shm *shm, struct conf *next, char *error_
 				break;
 		if (c->place == shm_nclients(shm))
 			c->place = used++;
-		if (c->place < shm_client_room(shm))
+		if (c->place < shm_client_room(shm) &&
+			c->requests_per_minute <= shm_window_room(shm, SHM_WINDOW_CLIENT(c->place)))
 			continue;
+		if (c->place < shm_client_room(shm)) {
+			snprintf(error_r, ERROR_BYTES,
+				"clients.keys: requests_per_minute of '%s' is more than the running headgate has "
+				"room for (%u); restart it to go beyond",
+				c->name, shm_window_room(shm, SHM_WINDOW_CLIENT(c->place)));
+			return false;
+		}
 		snprintf(error_r, ERROR_BYTES,
 			"clients.keys: the running headgate has room for %u names, those of before included; restart it",
 			shm_client_room(shm));
@@ -283,6 +293,10 @@ static void apply_client(struct shm *shm, const struct conf_client *c)
 		log_error("master", "no room in the segment for the key of '%s'", c->name);
 	gate_set_limit(shm, SHM_GATE_CLIENT_PLACES(c->place),
 		c->max_connections ? c->max_connections : SHM_NO_LIMIT);
+	gate_set_limit(shm, SHM_GATE_CLIENT_REQUESTS(c->place),
+		c->concurrent_requests ? c->concurrent_requests : SHM_NO_LIMIT);
+	if (window_set_limit(shm, SHM_WINDOW_CLIENT(c->place), spec.requests_per_minute) < 0)
+		log_error("master", "no room in the segment for requests_per_minute of '%s'", c->name);
 }
 
 void limits_apply(struct shm *shm, const struct conf *conf)

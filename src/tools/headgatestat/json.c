@@ -97,6 +97,8 @@ static json_t *key_object(const struct shm *shm, unsigned key)
 	json_t *o = json_object();
 
 	put(o, "max_connections", gate_object(shm, SHM_GATE_CLIENT_PLACES(key)));
+	put(o, "concurrent_requests", gate_object(shm, SHM_GATE_CLIENT_REQUESTS(key)));
+	put(o, "requests_per_minute", window_object(shm, SHM_WINDOW_CLIENT(key)));
 	return o;
 }
 

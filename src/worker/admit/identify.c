@@ -130,6 +130,6 @@ enum ending admit_identify(struct admit *admit, struct exchange *x)
 		return turn_away(x, &admit->wrong_key, END_WRONG_KEY, "its API key is not known");
 	x->client.name = client->name;
 	x->client.place = client->place;
-	x->client.flow = flow_of_key(client->place, 1);
+	x->client.flow = flow_of_key(client->place, client->weight);
 	return END_COMPLETE;
 }

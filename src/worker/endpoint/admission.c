@@ -58,3 +58,8 @@ void endpoint_give_up(struct exchange *x)
 {
 	exchange_refuse(x, &(struct exchange_error){ .ending = END_DRAINING, .retry_after_ms = 1000 });
 }
+
+struct provider_client endpoint_client(const struct exchange *x)
+{
+	return (struct provider_client){ .flow = x->client.flow, .keyed = x->client.name, .place = x->client.place };
+}

@@ -69,6 +69,9 @@ void endpoint_give_up(struct exchange *x);
 /* In on_close(). */
 void endpoint_leave(struct endpoint_place *place);
 
+/* Who asks, for a provider call. */
+struct provider_client endpoint_client(const struct exchange *x);
+
 /* ---- failures ---- */
 
 /* An error with room for its message. */

@@ -255,6 +255,7 @@ static void start_call(struct exchange *x)
 	struct completion *c = x->app_data;
 	const struct completion_ask *ask = c->ask;
 	const struct provider_request request = {
+		.client = endpoint_client(x),
 		.provider = ask->target.provider,
 		.path = kind->upstream,
 		.body = ask->body,

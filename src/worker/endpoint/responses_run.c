@@ -178,6 +178,7 @@ void run_start(struct responses_run *run, const char *lane, const char *before, 
 
 	open_reply(run, lane);
 	responses_request(&run->ask, before, len, &request);
+	request.client = endpoint_client(run->x);
 	request.request_id = run->x->id;
 	request.traceparent = exchange_header(run->x, "traceparent");
 	run->call = call_start(endpoint.providers, &request, &asker, run);

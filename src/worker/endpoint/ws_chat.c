@@ -361,6 +361,7 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 {
 	struct ws_request *r = xcalloc(1, sizeof(*r));
 	struct provider_request request = { .provider = target->provider,
+		.client = endpoint_client(chat->x),
 		.path = "/chat/completions",
 		.stream = true,
 		.request_id = chat->x->id,

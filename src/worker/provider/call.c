@@ -69,6 +69,8 @@ static uint64_t state_due_ms(const struct provider_call *call, uint64_t now)
 	const struct conf_provider *conf = call->provider->conf;
 
 	switch (call->state) {
+	case CALL_CLIENT:
+		return call->client_ticket.state == TICKET_WAITING ? call_queue_until_ms(call) : UINT64_MAX;
 	case CALL_IN_LINE:
 		return call->ticket.state == TICKET_WAITING ? call_queue_until_ms(call) : UINT64_MAX;
 	case CALL_BACKOFF:
@@ -200,6 +202,7 @@ static void let_go(struct provider_call *call, bool complete)
 		tally_add(provider->keys[call->key].tally, complete, usage->prompt_tokens,
 			usage->completion_tokens);
 	}
+	client_leave(call);
 	call_to(call, CALL_DONE);
 	provider->all->running--;
 }
@@ -239,6 +242,8 @@ static enum pstat_id counter_of(enum ending ending)
 	case END_RATE_LIMITED:
 	case END_TOKENS_LIMITED:
 	case END_KEYS_PARKED:
+	case END_KEY_RATE:
+	case END_KEY_REQUESTS:
 		return PSTAT_RATE_LIMITED;
 	default:
 		return PSTAT_FAILED;
@@ -455,6 +460,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	switch (call->state) {
+	case CALL_CLIENT:
+		if (call->client_ticket.state == TICKET_WAITING)
+			client_refuse(call);
+		break;
 	case CALL_IN_LINE:
 		line_timed_out(call);
 		break;
@@ -495,7 +504,13 @@ static void call_turn(void *arg)
 	}
 	switch (call->state) {
 	case CALL_NEW:
-		line_enter(call);
+		if (call->client_free_ms)
+			client_refuse(call);
+		else
+			line_enter(call);
+		break;
+	case CALL_CLIENT:
+		client_turn(call);
 		break;
 	case CALL_IN_LINE:
 		line_turn(call);
@@ -528,6 +543,25 @@ void call_seated(struct pool_user *seat)
 
 /* ---- provider.h ------------------------------------------------------------------ */
 
+/* What is refused ends at the end of the turn. */
+static void begin(struct provider_call *call)
+{
+	switch (client_enter(call)) {
+	case CLIENT_IN:
+		if (!line_try(call))
+			call_later(call);
+		break;
+	case CLIENT_WAITS:
+		call_to(call, CALL_CLIENT);
+		call_arm(call);
+		call_later(call);
+		break;
+	case CLIENT_REFUSED:
+		call_later(call);
+		break;
+	}
+}
+
 struct provider_call *call_start(struct providers *providers, const struct provider_request *request,
 	const struct provider_asker *asker, void *arg)
 {
@@ -536,6 +570,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	BUG_ON(request->provider >= providers->count);
 	call->provider = &providers->provider[request->provider];
 	call->asker = asker;
+	call->client = request->client;
 	call->arg = arg;
 	call->deadline_ms = call->provider->conf->request_timeout_ms
 		? clock_ms() + call->provider->conf->request_timeout_ms
@@ -543,8 +578,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	evtimer_assign(&call->timer, providers->base, on_timer, call);
 	target_open(call, request);
 	providers->running++;
-	if (!line_try(call))
-		call_later(call); /* and it ends there */
+	begin(call);
 	return call;
 }
 

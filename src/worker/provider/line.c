@@ -79,7 +79,7 @@ static enum ending try(struct provider_call *call, uint64_t now)
 	if (target_key_free_ms(provider, now) > now)
 		return END_KEYS_PARKED;
 	/* Who was let in before and tries again is not turned away. */
-	if (!gate_arrive(provider->line, &call->ticket) && !call->went_out) {
+	if (!gate_arrive_as(provider->line, &call->ticket, call->client.flow) && !call->went_out) {
 		if (is_full(call)) {
 			gate_leave(provider->line, &call->ticket);
 			return END_QUEUE_FULL;
@@ -200,6 +200,8 @@ uint64_t call_position(const struct provider_call *call, uint64_t *expected_ms_r
 		*expected_ms_r = until(call->due_ms, now);
 		return 1;
 	}
+	if (call->state == CALL_CLIENT && call->client_ticket.state == TICKET_WAITING)
+		return client_position(call, expected_ms_r);
 	if (call->ticket.state != TICKET_WAITING)
 		return 0;
 	position = gate_position(provider->line, &call->ticket);

@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "shm/endings.h"
+#include "shm/flow.h"
 
 struct conf;
 struct event_base;
@@ -105,8 +106,16 @@ struct provider_asker {
 	void (*on_end)(struct provider_call *call, const struct provider_result *result, void *arg);
 };
 
+/* Who asks: whose turn it is where calls wait, and whose own limits count. Zero: nobody in particular. */
+struct provider_client {
+	struct flow flow;
+	bool keyed;
+	unsigned place; /* of its key in the segment */
+};
+
 struct provider_request {
 	unsigned provider;
+	struct provider_client client;
 	const char *path;	 /* "/chat/completions", appended to base_url */
 	const char *body;	 /* JSON; NULL: GET */
 	size_t body_len;

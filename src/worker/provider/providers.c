@@ -101,6 +101,7 @@ struct providers *providers_open(struct event_base *base, const struct conf *con
 	all->count = conf->nproviders;
 	for (unsigned i = 0; i < all->count; i++)
 		open_provider(all, i);
+	clients_open(all);
 	return all;
 }
 
@@ -109,11 +110,13 @@ void providers_close(struct providers *all)
 	BUG_ON(all->running);
 	for (unsigned i = 0; i < all->count; i++)
 		close_provider(&all->provider[i]);
+	clients_close(all);
 	free(all);
 }
 
 void providers_poll(struct providers *all)
 {
+	clients_poll(all);
 	for (unsigned i = 0; i < all->count; i++) {
 		struct provider *p = &all->provider[i];
 

@@ -68,6 +68,8 @@ struct providers {
 	unsigned running;
 	struct log_rate failures[END_COUNT];
 	struct log_rate further; /* attempts */
+	struct gate_line **client_lines; /* by a key's place in the segment; NULL: no such key */
+	unsigned nclient_lines;
 	unsigned count;
 	struct provider provider[];
 };
@@ -76,6 +78,7 @@ struct providers {
  * The states of a call, and where each may go.
  *
  *	NEW	 call_start() was called; the rest comes at the end of the turn
+ *	CLIENT	 waits for others of its client's key to end (client.c)
  *	IN_LINE	 waits for a permit, or has just got one
  *	APPOINTED has a permit, and a time at which it may be sent or ask for the next one
  *	POOL	 waits for a connection
@@ -86,7 +89,8 @@ struct providers {
  *	DONE	 holds nothing any more
  */
 #define CALL_STATES(X)                                                                          \
-	X(NEW, "new", TO(IN_LINE) | TO(BACKOFF) | TO(DONE))                                     \
+	X(NEW, "new", TO(CLIENT) | TO(IN_LINE) | TO(BACKOFF) | TO(DONE))                        \
+	X(CLIENT, "in its key's line", TO(IN_LINE) | TO(BACKOFF) | TO(DONE))                    \
 	X(IN_LINE, "in line", TO(APPOINTED) | TO(BACKOFF) | TO(DONE))                           \
 	X(APPOINTED, "appointed", TO(POOL) | TO(SENDING) | TO(BACKOFF) | TO(DONE))              \
 	X(POOL, "in the pool's line", TO(SENDING) | TO(BACKOFF) | TO(DONE))                     \
@@ -126,7 +130,11 @@ struct provider_call {
 	struct curl_slist own_headers[3]; /* in front of the key's */
 	struct curl_slist *headers;
 
+	struct provider_client client;
+	uint64_t client_free_ms; /* its requests_per_minute were used up until then; 0: they were not */
+
 	/* what it holds */
+	struct gate_ticket client_ticket; /* one of the key's concurrent_requests */
 	struct gate_ticket ticket;
 	TAILQ_ENTRY(provider_call) entry; /* in the provider's waiting */
 	bool has_key;
@@ -231,6 +239,23 @@ uint64_t target_key_free_ms(const struct provider *provider, uint64_t now_ms);
 bool target_take_key(struct provider_call *call, uint64_t now_ms) MUST_CHECK;
 void target_drop_key(struct provider_call *call);
 void target_close(struct provider_call *call);
+
+/* ---- client.c ---- */
+
+enum client_verdict { CLIENT_IN, CLIENT_WAITS, CLIENT_REFUSED };
+/* The call begins: may its key have it now? */
+enum client_verdict client_enter(struct provider_call *call);
+/* It must not, or waited too long: the call ends. */
+void client_refuse(struct provider_call *call);
+/* A turn of one that waits. */
+void client_turn(struct provider_call *call);
+/* The call ends. */
+void client_leave(struct provider_call *call);
+/* As call_position(), in the key's line. */
+uint64_t client_position(const struct provider_call *call, uint64_t *expected_ms_r);
+void clients_open(struct providers *all);
+void clients_close(struct providers *all);
+void clients_poll(struct providers *all);
 
 /* ---- line.c ---- */
 

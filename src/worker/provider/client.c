@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * client.c - what a client's key may have of all providers together: so many requests a minute, and so
+ * many at once. A call beyond the first is refused; one beyond the second waits in its key's own line,
+ * as long as queue_timeout lets it, before it stands in the provider's. The permit is the call's
+ * until its end, over all attempts.
+ */
+#include "base/base.h"
+#include "worker/provider/room.h"
+
+#include "base/clock.h"
+#include "conf/conf.h"
+#include "shm/segment.h"
+
+static struct gate_line *line_of(const struct provider_call *call)
+{
+	return call->provider->all->client_lines[call->client.place];
+}
+
+enum client_verdict client_enter(struct provider_call *call)
+{
+	struct shm *shm = call->provider->all->shm;
+	struct appointment a;
+	uint64_t now = clock_ms();
+
+	if (!call->client.keyed)
+		return CLIENT_IN;
+	if (!window_take(shm, SHM_WINDOW_CLIENT(call->client.place), now, now, &a)) {
+		call->client_free_ms = a.at_ms;
+		return CLIENT_REFUSED;
+	}
+	return gate_arrive(line_of(call), &call->client_ticket) ? CLIENT_IN : CLIENT_WAITS;
+}
+
+void client_leave(struct provider_call *call)
+{
+	if (call->client_ticket.state != TICKET_IDLE)
+		gate_leave(line_of(call), &call->client_ticket);
+}
+
+void client_refuse(struct provider_call *call)
+{
+	struct shm *shm = call->provider->all->shm;
+	unsigned place = call->client.place;
+	struct provider_result result;
+	struct gate_reading line;
+	uint64_t now = clock_ms();
+
+	if (call->client_free_ms) {
+		result = (struct provider_result){ .ending = END_KEY_RATE,
+			.limit = shm_window_name(shm, SHM_WINDOW_CLIENT(place)),
+			.retry_after_ms = call->client_free_ms > now ? call->client_free_ms - now : 1 };
+	} else {
+		gate_read(shm, SHM_GATE_CLIENT_REQUESTS(place), &line);
+		result = (struct provider_result){ .ending = END_KEY_REQUESTS,
+			.limit = shm_gate_name(shm, SHM_GATE_CLIENT_REQUESTS(place)),
+			.retry_after_ms = line.interval_us * line.waiting / 1000 + 1 };
+	}
+	call_end(call, &result);
+}
+
+void client_turn(struct provider_call *call)
+{
+	if (call->client_ticket.state == TICKET_HELD)
+		line_enter(call);
+	else
+		call_tell_queued(call);
+}
+
+static void granted(struct gate_ticket *ticket, void *arg)
+{
+	call_later(container_of(ticket, struct provider_call, client_ticket));
+}
+
+uint64_t client_position(const struct provider_call *call, uint64_t *expected_ms_r)
+{
+	struct gate_reading line;
+	uint64_t position = gate_position(line_of(call), &call->client_ticket);
+
+	gate_read(call->provider->all->shm, SHM_GATE_CLIENT_REQUESTS(call->client.place), &line);
+	*expected_ms_r = line.interval_us * position / 1000;
+	return position;
+}
+
+/* ---- lines ---- */
+
+void clients_open(struct providers *all)
+{
+	const struct conf *conf = all->conf;
+
+	for (unsigned i = 0; i < conf->nclients; i++)
+		if (conf->clients[i].place >= all->nclient_lines)
+			all->nclient_lines = conf->clients[i].place + 1;
+	all->client_lines = xcalloc(all->nclient_lines + 1, sizeof(struct gate_line *));
+	for (unsigned i = 0; i < conf->nclients; i++) {
+		unsigned place = conf->clients[i].place;
+
+		all->client_lines[place] =
+			gate_line_open(all->shm, SHM_GATE_CLIENT_REQUESTS(place), granted, all);
+	}
+}
+
+void clients_close(struct providers *all)
+{
+	for (unsigned i = 0; i < all->nclient_lines; i++)
+		if (all->client_lines[i])
+			gate_line_close(all->client_lines[i]);
+	free(all->client_lines);
+}
+
+void clients_poll(struct providers *all)
+{
+	for (unsigned i = 0; i < all->nclient_lines; i++)
+		if (all->client_lines[i])
+			gate_poll(all->client_lines[i]);
+}
