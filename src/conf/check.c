@@ -179,6 +179,22 @@ static void check_syslog(struct loader *l)
 		global_error(l, G_log_syslog, path, "is too long for the path of a socket; give a shorter one");
 }
 
+static void check_proxies(struct loader *l)
+{
+	struct conf *conf = l->conf;
+
+	conf->trusted = xcalloc(conf->trusted_proxies.count + 1, sizeof(*conf->trusted));
+	for (size_t i = 0; i < conf->trusted_proxies.count; i++)
+		if (network_parse(conf->trusted_proxies.text[i], &conf->trusted[conf->ntrusted]))
+			conf->ntrusted++;
+		else
+			global_error(l, G_trusted_proxies, conf->trusted_proxies.text[i],
+				"is no network; give an address, or address/bits such as 10.0.0.0/8");
+	if (conf->proxy_protocol && !conf->trusted_proxies.count)
+		global_error(l, G_proxy_protocol, "true",
+			"lets nobody speak it; name the proxies in chat.websocket.trusted_proxies");
+}
+
 static char *default_run_dir(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -216,6 +232,7 @@ void check_globals(struct loader *l)
 	check_host(l);
 	check_endpoints(l);
 	check_origins(l);
+	check_proxies(l);
 	check_subprotocols(l);
 	check_run_dir(l);
 	check_syslog(l);

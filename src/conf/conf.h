@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/log.h"
+#include "conf/network.h"
 
 struct conf_texts {
 	char **text;
@@ -104,6 +105,8 @@ struct conf {
 	struct conf_client *clients; /* clients.keys */
 	unsigned nclients;
 	struct conf_tls tls;
+	struct conf_network *trusted; /* trusted_proxies */
+	unsigned ntrusted;
 #define GLOBAL(type, field, ...) conf_type_##type field;
 #include "conf/options.def"
 	char admin_host[64]; /* of admin.listen; "": there is none */

@@ -115,6 +115,8 @@ struct exchange {
 	uint64_t sent_bytes; /* of bodies and messages */
 	char id[40];	     /* X-Request-Id: the client's if it is sane, else ours */
 	struct exchange_client client;
+	char forwarded_peer[56]; /* what request.peer and .address point to where a proxy told */
+	uint8_t forwarded_address[16];
 	char subprotocol[64]; /* that a WebSocket is accepted with; "": none */
 	const char *cors_origin; /* the allowed Origin to name in answers, or NULL; set by the router */
 	struct exchange_note note;

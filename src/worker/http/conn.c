@@ -7,7 +7,6 @@
 #include "conf/conf.h"
 #include "shm/stats.h"
 
-#include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -96,19 +95,25 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
 	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
 	const struct sockaddr_in *in = (const void *)addr;
 	const struct sockaddr_in6 *in6 = (const void *)addr;
-	char text[INET6_ADDRSTRLEN] = "";
 
-	if (addr->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text))) {
-		snprintf(c->peer, sizeof(c->peer), "%s:%u", text, ntohs(in->sin_port));
+	if (addr->sa_family == AF_INET) {
 		memcpy(c->address, mapped, sizeof(mapped));
 		memcpy(c->address + sizeof(mapped), &in->sin_addr, 4);
-	} else if (addr->sa_family == AF_INET6 &&
-		   inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text))) {
-		snprintf(c->peer, sizeof(c->peer), "[%s]:%u", text, ntohs(in6->sin6_port));
+		proxy_name(c->peer, c->address, ntohs(in->sin_port));
+	} else if (addr->sa_family == AF_INET6) {
 		memcpy(c->address, &in6->sin6_addr, 16);
+		proxy_name(c->peer, c->address, ntohs(in6->sin6_port));
 	} else {
 		snprintf(c->peer, sizeof(c->peer), "local");
 	}
+}
+
+/* From a proxy that says first who it speaks for? */
+static bool tells_its_client(const struct conn *c)
+{
+	const struct conf *conf = c->http->conf;
+
+	return conf->proxy_protocol && !c->admin && network_has(conf->trusted, conf->ntrusted, c->address);
 }
 
 void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
@@ -127,6 +132,10 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
 	c->admin = admin;
 	c->phase = http->tls && !admin ? CONN_TLS : CONN_HEAD;
 	name_peer(c, evhtp->saddr);
+	if (tells_its_client(c)) {
+		c->after_proxy = c->phase;
+		c->phase = CONN_PROXY;
+	}
 	bufferevent_getcb(c->bev, &http->evhtp_read, &http->evhtp_write, &event, &arg);
 	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_WRITE, http->conf->stream_buffer_bytes / 2, 0);
@@ -266,6 +275,8 @@ static bool step(struct conn *c)
 		return h2_step(c);
 	case CONN_LINGER:
 		return linger_step(c);
+	case CONN_PROXY:
+		return proxy_step(c);
 	case CONN_DEAD:
 		break;
 	}

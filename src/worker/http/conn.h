@@ -14,6 +14,7 @@
  *	h2.c       H2: see h2.h
  *	tls.c      TLS: the handshake; and underneath of all others
  *	out.c      bytes to the client
+ *	proxy.c    PROXY: who is behind a proxy
  *	pending.c  the bound of connections that are not admitted
  */
 #ifndef WORKER_HTTP_CONN_H
@@ -28,6 +29,7 @@
 #include "worker/http/head.h"
 #include "worker/http/http.h"
 #include "worker/http/pending.h"
+#include "worker/http/proxy.h"
 #include "worker/http/ws.h"
 
 #include <event2/bufferevent.h>
@@ -91,6 +93,7 @@ struct http {
 	TAILQ_HEAD(, conn) overs; /* beyond connection_queue_size; oldest first */
 	unsigned novers;
 	struct log_rate queue_full;
+	struct log_rate bad_proxy;
 	struct ws_common ws_common;
 	struct gather gather;
 	struct tls_common *tls; /* NULL: plain sockets */
@@ -111,6 +114,7 @@ enum conn_phase {
 	CONN_WEBSOCKET,
 	CONN_H2,
 	CONN_LINGER,	/* we said all; waiting for the client to close, so that no reset destroys it */
+	CONN_PROXY,	/* a header of the PROXY protocol comes before all */
 	CONN_DEAD	/* to be freed at the end of this settle */
 };
 
@@ -123,6 +127,7 @@ struct conn {
 	struct bufferevent *bev;
 	int fd;
 	enum conn_phase phase;
+	enum conn_phase after_proxy;
 	/* what callbacks noted */
 	bool eof;	/* the client will send no more, and all it sent was read */
 	bool departed;	/* the same, seen while unread bytes are held back */

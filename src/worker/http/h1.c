@@ -262,6 +262,7 @@ static void fill_request(struct conn *c)
 	r->admin = c->admin;
 	r->address = c->address;
 	r->websocket = c->head.method && ws_handshake_asked(&c->head);
+	proxy_forwarded(c->http->conf, &c->x);
 }
 
 void h1_begin(struct conn *c)

@@ -241,6 +241,7 @@ static void fill_request(struct h2_stream *s, struct meaning *m, unsigned nfield
 	r->address = s->h2->c->address;
 	exchange_identify(&s->x);
 	s->x_open = true;
+	proxy_forwarded(s->h2->c->http->conf, &s->x);
 }
 
 /* ---- to the app, or not ---- */

@@ -90,8 +90,8 @@ static void bound_overs(struct http *http)
 	if (http->novers <= OVERS_MAX)
 		return;
 	TAILQ_FOREACH(c, &http->overs, pending.entry)
-		if (c->phase == CONN_HEAD || c->phase == CONN_BODY || c->phase == CONN_LINGER ||
-			(c->phase == CONN_H2 && !c->h2->nstreams))
+		if (c->phase != CONN_RUNNING && c->phase != CONN_FLUSH && c->phase != CONN_WEBSOCKET &&
+			!(c->phase == CONN_H2 && c->h2->nstreams))
 			break;
 	if (c)
 		evict(c);
