@@ -66,10 +66,10 @@ def the_bound(tap, sim):
 		tap.is_(status, 503, 'a body is not even waited for')
 		tap.is_([gate.health()['status'] for _ in range(3)], ['ok'] * 3, '/health answers meanwhile')
 		tap.is_([h2(gate, path) for path in ('/health', '/v1/models')], ['200', '503'], '... over HTTP/2, too, and nothing else does')
-		overs = [dial(gate) for _ in range(150)]
-		tap.is_(gate.health()['status'], 'ok', '... also behind 150 connections that say nothing')
-		heard = [answer(s)[0] for s in overs[:60]]
-		tap.is_(heard, [503] * 60, 'the oldest of those hear 503 unasked')
+		overs = [dial(gate) for _ in range(400)]
+		tap.is_(gate.health()['status'], 'ok', '... also behind 400 connections that say nothing')
+		heard = [answer(s)[0] for s in overs[:100]]
+		tap.is_(heard, [503] * 100, 'the oldest of those hear 503 unasked')
 		tap.ok(len(gate.grep('connection beyond connection_queue_size=5')) >= 1, 'the log says so')
 		for s in halves + fresh + overs + [more]:
 			s.close()

@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 
 /* Connections over the bound that a worker keeps at a time. */
-#define OVERS_MAX 64
+#define OVERS_MAX 256
 
 static struct conn *conn_of(struct gate_ticket *ticket)
 {
