@@ -106,7 +106,6 @@ def init_script(tap, script, folder):
 		file.write(good)
 	os.kill(third, signal.SIGKILL)
 	tap.ok(wait_until(lambda: call('status') == 1), '... status after a kill -9: dead, with a pid file')
-	wait_until(lambda: not subprocess.run(['pgrep', '-f', conf], capture_output=True).stdout)
 	tap.is_((call('start'), call('stop'), call('status'), call('stop')), (0, 0, 3, 0), '... start, stop, status, stop')
 	tap.is_(call('dance'), 2, '... an unknown word: 2')
 
