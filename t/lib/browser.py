@@ -64,12 +64,15 @@ class Page:
 
 
 class Browser:
+	def __init__(self, *args):
+		self.args = args	# of Chromium, further ones
+
 	async def __aenter__(self):
 		import websockets
 		self.dir = tempfile.mkdtemp(prefix='headgate-chromium-')
 		self.child = subprocess.Popen([CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
 			'--no-first-run', '--disable-background-networking', '--disable-component-update', '--no-proxy-server', '--remote-debugging-port=0',
-			f'--user-data-dir={self.dir}', 'about:blank'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+			f'--user-data-dir={self.dir}', *self.args, 'about:blank'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 			stderr=subprocess.DEVNULL, env={**os.environ, 'HOME': self.dir}, start_new_session=True)
 		path, end = os.path.join(self.dir, 'DevToolsActivePort'), time.monotonic() + 30
 		while not (os.path.exists(path) and len(open(path).read().split('\n')) > 1):
