@@ -169,7 +169,6 @@ struct conn {
  * A connection for what libevhtp accepted; puts our callbacks in front of its own. admin: it came to
  * admin.listen, where no TLS is spoken.
  */
-/* A connection for what libevhtp accepted; puts our callbacks in front of its own. */
 void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
