@@ -139,6 +139,8 @@ async def limits(tap, sim):
 		error = (await ws_answer(ws))[0][-1]
 		tap.is_((error['status'], error['chunk']['metadata']['code']), ('error', 'key_requests_per_minute'), 'the same over WebSocket')
 		await ws.close()
+		tap.is_({k: gate.health()['keys']['bob'][k] for k in ('connections', 'in_flight', 'requests_per_minute')},
+			{'connections': {'active': 0, 'max': 0}, 'in_flight': 0, 'requests_per_minute': {'used': 5, 'limit': 5}}, '/health tells what a key has used')
 		key = gate.stat()['keys']['bob']
 		tap.is_((key['requests_per_minute']['used'], key['requests_per_minute']['limit']), (5, 5), 'headgatestat tells of it')
 

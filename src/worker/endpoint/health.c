@@ -58,6 +58,38 @@ static void add_endings(struct buf *out, const char *name, enum ending from, enu
 	buf_adds(out, "}");
 }
 
+/* A limit of 0: none. */
+static uint64_t limit_of(const struct gate_reading *gate)
+{
+	return gate->limit == SHM_NO_LIMIT ? 0 : gate->limit;
+}
+
+/* The keys of clients by name, each with what it has of what it may have. */
+static void add_keys(struct buf *out, uint64_t now_ms)
+{
+	const struct shm *shm = endpoint.shm;
+
+	buf_adds(out, ",\"keys\":{");
+	for (unsigned k = 0; k < shm_nclients(shm); k++) {
+		const char *name = shm_client_name(shm, k);
+		struct gate_reading places, requests;
+		struct window_reading rpm;
+
+		gate_read(shm, SHM_GATE_CLIENT_PLACES(k), &places);
+		gate_read(shm, SHM_GATE_CLIENT_REQUESTS(k), &requests);
+		window_read(shm, SHM_WINDOW_CLIENT(k), now_ms, &rpm);
+		buf_adds(out, k ? "," : "");
+		json_add_string(out, name, strlen(name));
+		buf_addf(out,
+			":{\"connections\":{\"active\":%" PRIu64 ",\"max\":%" PRIu64 "},\"in_flight\":%" PRIu64
+			",\"concurrent_requests\":%" PRIu64 ",\"queued\":%" PRIu64
+			",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}}",
+			places.used, limit_of(&places), requests.used, limit_of(&requests), requests.waiting,
+			rpm.used, rpm.limit);
+	}
+	buf_adds(out, "}");
+}
+
 static void add_workers(struct buf *out, uint64_t now_ms)
 {
 	static const char *const states[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
@@ -181,6 +213,7 @@ static void respond(struct exchange *x, int status, const char *word)
 	add_connections(&out);
 	add_endings(&out, "rejections", END_BAD_REQUEST, END_RATE_LIMITED);
 	add_endings(&out, "failures", END_CLIENT_STALLED, END_INTERNAL);
+	add_keys(&out, now_ms);
 	add_workers(&out, now_ms);
 	add_providers(&out, now_ms);
 	add_reload(&out, now_ms);
