@@ -337,6 +337,8 @@ struct rig {
 	struct event_base *base;
 	struct event *wake, *tick;
 	struct providers *providers;
+	struct conf_client key;
+	struct provider_client client; /* of the calls */
 };
 
 /* What a test may set before rig_open(). */
@@ -350,6 +352,7 @@ struct rig_options {
 	double backoff_s;
 	bool circuit_breaker;
 	const char *base_url;				  /* NULL: the fake one */
+	struct shm_client_spec key; /* calls are those of this key */
 };
 
 static inline void rig_wake(evutil_socket_t fd, short what, void *arg)
@@ -401,6 +404,11 @@ static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 		.queue_timeout_ms = o->queue_ms ? o->queue_ms : 30000,
 	};
 	rig->conf = (struct conf){ .providers = rig->provider, .nproviders = 1 };
+	if (o->key.name) {
+		rig->conf.clients = &rig->key;
+		rig->conf.nclients = 1;
+		rig->client = (struct provider_client){ .keyed = true };
+	}
 }
 
 static inline void rig_open(struct rig *rig, const struct rig_options *o)
@@ -415,7 +423,8 @@ static inline void rig_open(struct rig *rig, const struct rig_options *o)
 	};
 	const char *names[] = { "fake", "other" };
 	struct shm_spec spec = { .nslots = 1, .ngates = ARRAY_SIZE(gates), .gates = gates, .nwindows = 2,
-		.windows = windows, .nproviders = 2, .providers = names };
+		.windows = windows, .nproviders = 2, .providers = names,
+		.nclients = o->key.name != NULL, .clients = &o->key, .client_window_ms = 60000 };
 	const struct timeval tick = { 0, 20000 };
 	char error[256] = "", path[64];
 
@@ -576,6 +585,7 @@ static inline void ask_body(struct asked *a, struct rig *rig, const char *path, 
 	static const struct provider_asker asker = { asked_on_queued, asked_on_head, asked_has_room,
 		asked_on_bytes, asked_on_event, asked_on_end };
 	struct provider_request request = { .path = path, .body = body, .body_len = len,
+		.client = rig->client,
 		.stream = true, .request_id = "req-1", .traceparent = "00-ab-cd-01" };
 
 	a->rig = rig;

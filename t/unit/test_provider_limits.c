@@ -141,6 +141,69 @@ START_TEST(queue_timeout_names_its_limit)
 }
 END_TEST
 
+static uint64_t key_requests(struct rig *rig)
+{
+	struct gate_reading r;
+
+	gate_read(rig->shm, SHM_GATE_CLIENT_REQUESTS(0), &r);
+	return r.used;
+}
+
+/* A key's own concurrent_requests: its line comes before the provider's, others do not stand in it. */
+START_TEST(a_key_waits_in_its_own_line)
+{
+	struct asked a[4] = { 0 }, other = { 0 };
+	uint64_t expected;
+	struct rig rig;
+
+	rig_open(&rig, &(struct rig_options){ .key = { "alice", 0, 2, 0 }, .queue_ms = 300 });
+	for (int i = 0; i < 4; i++)
+		ask(&a[i], &rig, "/stalls");
+	ck_assert_uint_eq(call_position(a[2].call, &expected), 1);
+	ck_assert_uint_eq(call_position(a[3].call, &expected), 2);
+	ck_assert_uint_eq(rig_permits_used(&rig), 2);
+	rig.client = (struct provider_client){ 0 };
+	ask(&other, &rig, "/stream");
+	RUN_UNTIL(&rig, other.ends);
+	ck_assert_int_eq(other.result.ending, END_COMPLETE);
+	RUN_UNTIL(&rig, a[1].events);
+	call_cancel(a[0].call); /* its permit is the next one's at once */
+	RUN_UNTIL(&rig, a[2].events);
+	ck_assert_uint_eq(key_requests(&rig), 2);
+	RUN_UNTIL(&rig, a[3].ends);
+	ck_assert_int_eq(a[3].result.ending, END_KEY_REQUESTS);
+	ck_assert_str_eq(a[3].result.limit, "clients.keys.alice.concurrent_requests");
+	ck_assert_uint_gt(a[3].result.retry_after_ms, 0);
+	ck_assert_uint_eq(a[3].queued, 1);
+	ck_assert_uint_eq(rig_stat(&rig, PSTAT_FAILED), 0);
+	for (int i = 1; i < 3; i++) {
+		call_cancel(a[i].call);
+		asked_release(&a[i]);
+	}
+	ck_assert_uint_eq(key_requests(&rig), 0);
+	rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_key_has_so_many_requests_a_minute)
+{
+	struct asked a[3] = { 0 };
+	struct rig rig;
+
+	rig_open(&rig, &(struct rig_options){ .key = { "alice", 0, 0, 2 } });
+	for (int i = 0; i < 3; i++)
+		ask(&a[i], &rig, "/stream");
+	for (int i = 0; i < 3; i++)
+		RUN_UNTIL(&rig, a[i].ends);
+	ck_assert_int_eq(a[1].result.ending, END_COMPLETE);
+	ck_assert_int_eq(a[2].result.ending, END_KEY_RATE);
+	ck_assert_str_eq(a[2].result.limit, "clients.keys.alice.requests_per_minute");
+	ck_assert_uint_gt(a[2].result.retry_after_ms, 50000);
+	ck_assert_uint_le(a[2].result.retry_after_ms, 61000);
+	rig_close(&rig);
+}
+END_TEST
+
 /* In no window of W ms does the provider see more than N; the rest comes later, in order. */
 START_TEST(window_is_kept_as_the_provider_sees_it)
 {
@@ -283,7 +346,8 @@ int main(void)
 {
 	UNIT_RUN("provider_limits", never_more_than_the_permits, position_counts_down,
 		cancel_gives_back_at_once, cancel_of_the_granted_one_serves_the_next,
-		queue_timeout_names_its_limit, window_is_kept_as_the_provider_sees_it,
+		queue_timeout_names_its_limit, a_key_waits_in_its_own_line,
+		a_key_has_so_many_requests_a_minute, window_is_kept_as_the_provider_sees_it,
 		window_too_late_is_refused_and_costs_nothing,
 		window_promised_ahead_loses_nothing, window_missed_takes_another_appointment,
 		failed_connect_costs_no_request);
