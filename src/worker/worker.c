@@ -289,7 +289,8 @@ static void settle(struct worker *w)
 		defer_run();
 		providers_poll(w->providers);
 		admit_poll(w->admit);
-		http_poll(w->http);
+		if (w->http)
+			http_poll(w->http);
 	} while (defer_pending());
 }
 
@@ -313,6 +314,7 @@ static void close_rooms(struct worker *w)
 {
 	if (w->http) {
 		http_close(w->http);
+		w->http = NULL;
 		settle(w);
 		/* what libevent put off (finalizers, deferred callbacks) happens in one last turn */
 		event_base_loop(w->base, EVLOOP_NONBLOCK);

@@ -231,6 +231,7 @@ END_TEST
 START_TEST(what_the_dead_had_in_line_costs_nobody_anything)
 {
 	uint64_t back = 0;
+	static struct gate_line *dead;
 	_Atomic uint64_t *ends;
 
 	open_gate(2);
@@ -244,7 +245,9 @@ START_TEST(what_the_dead_had_in_line_costs_nobody_anything)
 	ck_assert_uint_gt(atomic_load(&ends[1]), atomic_load(&ends[2]));
 	shm_reclaim(shm, 3);
 	ck_assert(shm_reclaim_audit(shm, &back));
-	unit_lines[3] = NULL; /* died with it */
+	dead = lines[3]; /* with all in it */
+	ck_assert_ptr_nonnull(dead);
+	unit_lines[3] = NULL;
 	lines[3] = lines[0];
 	ck_assert_uint_lt(atomic_load(&ends[1]), atomic_load(&ends[2]));
 	finish_one();

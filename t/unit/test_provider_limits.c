@@ -176,10 +176,11 @@ START_TEST(a_key_waits_in_its_own_line)
 	ck_assert_uint_gt(a[3].result.retry_after_ms, 0);
 	ck_assert_uint_eq(a[3].queued, 1);
 	ck_assert_uint_eq(rig_stat(&rig, PSTAT_FAILED), 0);
-	for (int i = 1; i < 3; i++) {
+	for (int i = 1; i < 3; i++)
 		call_cancel(a[i].call);
+	for (int i = 0; i < 4; i++)
 		asked_release(&a[i]);
-	}
+	asked_release(&other);
 	ck_assert_uint_eq(key_requests(&rig), 0);
 	rig_close(&rig);
 }
@@ -200,6 +201,8 @@ START_TEST(a_key_has_so_many_requests_a_minute)
 	ck_assert_str_eq(a[2].result.limit, "clients.keys.alice.requests_per_minute");
 	ck_assert_uint_gt(a[2].result.retry_after_ms, 50000);
 	ck_assert_uint_le(a[2].result.retry_after_ms, 61000);
+	for (int i = 0; i < 3; i++)
+		asked_release(&a[i]);
 	rig_close(&rig);
 }
 END_TEST
