@@ -231,7 +231,7 @@ END_TEST
 START_TEST(what_the_dead_had_in_line_costs_nobody_anything)
 {
 	uint64_t back = 0;
-	static struct gate_line *dead;
+	static struct gate_line *volatile dead;
 	_Atomic uint64_t *ends;
 
 	open_gate(2);
