@@ -187,7 +187,7 @@ struct stats_provider {
 
 /* Who is counted under a number (shm/tally.h). The master writes it, `is` last; then it stays. */
 struct shm_tally {
-	_Atomic uint32_t is; /* enum tally_kind + 1; 0: nobody, nor anybody behind */
+	_Atomic uint32_t is; /* enum tally_kind + 1; 0: nobody */
 	char group[SHM_NAME_BYTES];
 	char name[SHM_NAME_BYTES];
 };
@@ -196,6 +196,7 @@ struct shm_tally {
 struct stats_block {
 	_Atomic uint64_t value[STAT_COUNT];
 	_Atomic uint64_t tally[SHM_TALLIES][TALLY_COUNT];
+	struct stats_phist model[SHM_MODEL_TALLIES][TALLY_TIME_COUNT];
 	struct stats_provider provider[];
 } SHM_ALIGNED;
 

@@ -155,6 +155,17 @@ void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t token
 	add(&value[TALLY_TOKENS_OUT], tokens_out);
 }
 
+void tally_observe(unsigned tally, enum tally_time time, uint64_t us)
+{
+	struct stats_phist *hist;
+
+	if (tally >= SHM_MODEL_TALLIES)
+		return;
+	hist = &mine->model[tally][time];
+	add(&hist->sum_us, us);
+	add(&hist->bucket[bucket_of(us)], 1);
+}
+
 /* ---- reading ---- */
 
 /* Add `n` words at `at` (an address in block 0) up over all blocks into out. */
@@ -214,14 +225,12 @@ uint64_t stat_of_slot(const struct shm *shm, unsigned slot, enum stat_id id)
 	return atomic_load_explicit(&block_at(shm, slot)->value[id], memory_order_relaxed);
 }
 
-void pstat_histogram(const struct shm *shm, unsigned provider, enum pstat_id id,
-	struct stats_histogram *h)
+static void read_histogram(
+	const struct shm *shm, const struct stats_phist *at, struct stats_histogram *h)
 {
 	uint64_t words[1 + STATS_BUCKETS];
 
-	BUG_ON(provider >= shm->header->nproviders || pstat_facts[id].type != STAT_HISTOGRAM);
-	add_up_steadily(shm, &block_at(shm, 0)->provider[provider].hist[phist_of[id]],
-		ARRAY_SIZE(words), words);
+	add_up_steadily(shm, at, ARRAY_SIZE(words), words);
 	h->count = 0; /* of the buckets: a worker may be between its three stores */
 	h->sum_us = words[0];
 	for (unsigned i = 0; i < STATS_BUCKETS; i++)
@@ -237,6 +246,20 @@ void stats_histogram_subtract(struct stats_histogram *h, const struct stats_hist
 		h->bucket[i] -= h->bucket[i] >= before->bucket[i] ? before->bucket[i] : 0;
 		h->count += h->bucket[i];
 	}
+}
+
+void pstat_histogram(const struct shm *shm, unsigned provider, enum pstat_id id,
+	struct stats_histogram *h)
+{
+	BUG_ON(provider >= shm->header->nproviders || pstat_facts[id].type != STAT_HISTOGRAM);
+	read_histogram(shm, &block_at(shm, 0)->provider[provider].hist[phist_of[id]], h);
+}
+
+void tally_histogram(
+	const struct shm *shm, unsigned tally, enum tally_time time, struct stats_histogram *h)
+{
+	BUG_ON(tally >= SHM_MODEL_TALLIES);
+	read_histogram(shm, &block_at(shm, 0)->model[tally][time], h);
 }
 
 uint64_t stats_quantile_us(const struct stats_histogram *h, double q)
@@ -267,6 +290,13 @@ static void fold(_Atomic uint64_t *to, _Atomic uint64_t *from, enum stat_type ty
 		add(to, n);
 }
 
+static void fold_histogram(struct stats_phist *to, struct stats_phist *from)
+{
+	fold(&to->sum_us, &from->sum_us, STAT_HISTOGRAM);
+	for (unsigned b = 0; b < STATS_BUCKETS; b++)
+		fold(&to->bucket[b], &from->bucket[b], STAT_HISTOGRAM);
+}
+
 void stats_retire(struct shm *shm, unsigned slot)
 {
 	struct shm_stats *stats = shm_stats_at(shm);
@@ -280,16 +310,14 @@ void stats_retire(struct shm *shm, unsigned slot)
 	for (unsigned i = 0; i < SHM_TALLIES; i++)
 		for (unsigned k = 0; k < TALLY_COUNT; k++)
 			fold(&to->tally[i][k], &from->tally[i][k], STAT_COUNTER);
+	for (unsigned i = 0; i < SHM_MODEL_TALLIES; i++)
+		for (unsigned k = 0; k < TALLY_TIME_COUNT; k++)
+			fold_histogram(&to->model[i][k], &from->model[i][k]);
 	for (unsigned p = 0; p < shm->header->nproviders; p++) {
 		for (unsigned i = 0; i < PSTAT_COUNT; i++)
 			fold(&to->provider[p].value[i], &from->provider[p].value[i], pstat_facts[i].type);
-		for (unsigned i = 0; i < PHIST_COUNT; i++) {
-			struct stats_phist *h = &from->provider[p].hist[i], *total = &to->provider[p].hist[i];
-
-			fold(&total->sum_us, &h->sum_us, STAT_HISTOGRAM);
-			for (unsigned b = 0; b < STATS_BUCKETS; b++)
-				fold(&total->bucket[b], &h->bucket[b], STAT_HISTOGRAM);
-		}
+		for (unsigned i = 0; i < PHIST_COUNT; i++)
+			fold_histogram(&to->provider[p].hist[i], &from->provider[p].hist[i]);
 	}
 	atomic_fetch_add(&stats->version, 1);
 }

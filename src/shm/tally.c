@@ -14,6 +14,12 @@ const struct stat_facts tally_facts[TALLY_KIND_COUNT][TALLY_COUNT] = {
 #undef X
 };
 
+const struct stat_facts tally_time_facts[TALLY_TIME_COUNT] = {
+#define X(symbol, name, help) { name, help, STAT_HISTOGRAM },
+	TALLY_TIMES(X)
+#undef X
+};
+
 const char *const tally_labels[TALLY_KIND_COUNT][2] = {
 #define X(symbol, group, name) { group, name },
 	TALLY_KINDS(X)
@@ -27,23 +33,24 @@ static struct shm_tally *name_at(const struct shm *shm, unsigned i)
 	return &all[i];
 }
 
-/* Its number, or that of the first free place, or SHM_NO_TALLY. */
+/* Its number, or that of the first free place of its kind, or SHM_NO_TALLY. */
 static unsigned look_up(
 	const struct shm *shm, enum tally_kind kind, const char *group, const char *name)
 {
 	char cut_group[SHM_NAME_BYTES], cut_name[SHM_NAME_BYTES];
-	unsigned i = 0;
+	unsigned i = kind == TALLY_MODEL ? 0 : SHM_MODEL_TALLIES;
+	unsigned end = kind == TALLY_MODEL ? SHM_MODEL_TALLIES : SHM_TALLIES;
 
 	shm_copy_name(cut_group, group);
 	shm_copy_name(cut_name, name);
-	for (; i < SHM_TALLIES; i++) {
+	for (; i < end; i++) {
 		const struct shm_tally *t = name_at(shm, i);
 		uint32_t is = atomic_load_explicit(&t->is, memory_order_acquire);
 
 		if (!is || (is == kind + 1u && !strcmp(t->group, cut_group) && !strcmp(t->name, cut_name)))
-			break;
+			return i;
 	}
-	return i;
+	return SHM_NO_TALLY;
 }
 
 unsigned tally_install(struct shm *shm, enum tally_kind kind, const char *group, const char *name)

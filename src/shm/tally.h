@@ -14,7 +14,8 @@
 #include "shm/segment.h"
 #include "shm/stats.h"
 
-#define SHM_TALLIES 256u /* who is one too many is not counted */
+#define SHM_TALLIES 256u      /* who is one too many is not counted */
+#define SHM_MODEL_TALLIES 64u /* the first of them are for models, which have histograms as well */
 #define SHM_NO_TALLY SHM_TALLIES
 #define TALLY_OTHER "other" /* the model of who asks for one that is not configured */
 
@@ -30,6 +31,16 @@
 	X(TOKENS_IN, word "_prompt_tokens_total", "Prompt tokens, " of)                         \
 	X(TOKENS_OUT, word "_completion_tokens_total", "Completion tokens, " of)
 
+/* X(symbol, name, help) */
+#define TALLY_TIMES(X)                                                                          \
+	X(QUEUE_WAIT, "headgate_model_queue_wait_seconds",                                      \
+		"Wait for a permit and for requests_per_minute, by model.")                     \
+	X(FIRST_TOKEN, "headgate_model_time_to_first_token_seconds",                            \
+		"From permit to the first byte of the answer's body, by model.")                \
+	X(INTER_TOKEN, "headgate_model_inter_token_seconds",                                    \
+		"Between two events of a stream, by model.")                                    \
+	X(DURATION, "headgate_model_duration_seconds", "From permit to the end of the answer, by model.")
+
 enum tally_kind {
 #define X(symbol, group, name) TALLY_##symbol,
 	TALLY_KINDS(X)
@@ -43,6 +54,14 @@ enum tally_count {
 	TALLY_COUNT
 };
 
+enum tally_time {
+#define X(symbol, name, help) TALLY_##symbol,
+	TALLY_TIMES(X)
+#undef X
+	TALLY_TIME_COUNT
+};
+
+extern const struct stat_facts tally_time_facts[TALLY_TIME_COUNT];
 extern const struct stat_facts tally_facts[TALLY_KIND_COUNT][TALLY_COUNT];
 /* The labels of a kind: of the group ("provider"; NULL: it has none), and of the name. */
 extern const char *const tally_labels[TALLY_KIND_COUNT][2];
@@ -55,12 +74,16 @@ unsigned tally_find(const struct shm *shm, enum tally_kind kind, const char *gro
 /* A request has ended; complete: well. Ignores SHM_NO_TALLY. */
 void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t tokens_out);
 
+/* A model took so long. Ignores SHM_NO_TALLY. */
+void tally_observe(unsigned tally, enum tally_time time, uint64_t us);
+void tally_histogram(const struct shm *shm, unsigned tally, enum tally_time time, struct stats_histogram *h);
+
 struct tally_reading {
 	enum tally_kind kind;
 	const char *group, *name;
 	uint64_t value[TALLY_COUNT];
 };
-/* False: nobody has this number, nor any after it. */
+/* False: nobody has this number. */
 bool tally_read(const struct shm *shm, unsigned tally, struct tally_reading *r);
 
 #endif

@@ -29,7 +29,7 @@ START_TEST(a_name_has_one_number)
 	ck_assert_int_eq(r.kind, TALLY_MODEL);
 	ck_assert_str_eq(r.group, "groq");
 	ck_assert_str_eq(r.name, "gpt-4o");
-	ck_assert(!tally_read(shm, 3, &r));
+	ck_assert(!tally_read(shm, 2, &r));
 	unit_close();
 }
 END_TEST
@@ -38,12 +38,16 @@ START_TEST(a_dead_worker_leaves_its_counts)
 {
 	struct shm *shm = standing_segment(10);
 	unsigned a = tally_install(shm, TALLY_CLIENT, "", "team"), b = tally_install(shm, TALLY_CLIENT, "", "b");
+	unsigned m = tally_install(shm, TALLY_MODEL, "p", "m");
+	struct stats_histogram h;
 
 	tally_add(a, true, 100, 20);
 	shm_bind(shm, 1, unit_wake);
 	tally_add(a, true, 11, 3);
 	tally_add(b, false, 5, 1);
 	tally_add(SHM_NO_TALLY, true, 1, 1);
+	tally_observe(m, TALLY_DURATION, 5000);
+	tally_observe(SHM_NO_TALLY, TALLY_DURATION, 5000);
 	shm_bind(shm, SHM_MASTER, unit_wake);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_uint_eq(value_of(shm, a, TALLY_REQUESTS), 2);
@@ -51,6 +55,9 @@ START_TEST(a_dead_worker_leaves_its_counts)
 		ck_assert_uint_eq(value_of(shm, a, TALLY_TOKENS_OUT), 23);
 		ck_assert_uint_eq(value_of(shm, b, TALLY_REQUESTS), 0);
 		ck_assert_uint_eq(value_of(shm, b, TALLY_TOKENS_OUT), 1);
+		tally_histogram(shm, m, TALLY_DURATION, &h);
+		ck_assert_uint_eq(h.count, 1);
+		ck_assert_uint_eq(h.sum_us, 5000);
 		stats_retire(shm, 1);
 	}
 	unit_close();
@@ -62,13 +69,14 @@ START_TEST(there_is_room_for_so_many)
 	struct shm *shm = standing_segment(10);
 	char name[16];
 
-	for (unsigned i = 0; i < SHM_TALLIES; i++) {
+	for (unsigned i = 0; i < SHM_MODEL_TALLIES; i++) {
 		snprintf(name, sizeof(name), "m%u", i);
 		ck_assert_uint_eq(tally_install(shm, TALLY_MODEL, "p", name), i);
 	}
 	ck_assert_uint_eq(tally_install(shm, TALLY_MODEL, "p", "one more"), SHM_NO_TALLY);
 	ck_assert_uint_eq(tally_find(shm, TALLY_MODEL, "p", "one more"), SHM_NO_TALLY);
-	ck_assert_uint_eq(tally_install(shm, TALLY_MODEL, "p", "m255"), 255);
+	ck_assert_uint_eq(tally_install(shm, TALLY_MODEL, "p", "m63"), 63);
+	ck_assert_uint_eq(tally_install(shm, TALLY_CLIENT, "", "m63"), SHM_MODEL_TALLIES);
 	unit_close();
 }
 END_TEST

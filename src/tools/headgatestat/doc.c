@@ -47,6 +47,7 @@ void stat_doc(void)
 	puts(".El");
 	begin("By provider and model Pq labels Cm provider , model");
 	print_rows(tally_facts[TALLY_MODEL], TALLY_COUNT);
+	print_rows(tally_time_facts, TALLY_TIME_COUNT);
 	puts(".El");
 	begin("By provider and API key Pq labels Cm provider , key");
 	print_rows(tally_facts[TALLY_API_KEY], TALLY_COUNT);

@@ -187,26 +187,35 @@ static void add_bucket(struct buf *out, const char *head, unsigned bucket, uint6
 	buf_adds(out, "\n");
 }
 
-static void add_histogram(struct buf *out, unsigned p, enum pstat_id id)
+/* labels: of one who has this histogram, "provider=\"x\"". */
+static void add_histogram(
+	struct buf *out, const char *name, const char *labels, const struct stats_histogram *h)
 {
-	const char *name = pstat_facts[id].name, *provider = provider_at(p);
-	struct stats_histogram h;
+	struct buf head = BUF_INIT;
 	uint64_t below = 0;
-	char head[160];
 
-	snprintf(head, sizeof(head), "%s_bucket{provider=\"%s\",le=\"", name, provider);
-	pstat_histogram(endpoint.shm, place_of(p), id, &h);
+	buf_addf(&head, "%s_bucket{%s,le=\"", name, labels);
 	for (unsigned i = 0; i < STATS_BUCKETS - 1; i++) {
-		below += h.bucket[i];
+		below += h->bucket[i];
 		if (i % BUCKET_STEP == 0)
-			add_bucket(out, head, i, below);
+			add_bucket(out, head.data, i, below);
 	}
-	add_bucket(out, head, STATS_BUCKETS - 1, h.count);
-	add_name(out, name, "_sum", "provider", provider);
-	buf_addf(out, "%.6f\n", (double)h.sum_us / 1e6);
-	add_name(out, name, "_count", "provider", provider);
-	add_uint(out, h.count);
+	add_bucket(out, head.data, STATS_BUCKETS - 1, h->count);
+	buf_addf(out, "%s_sum{%s} %.6f\n%s_count{%s} ", name, labels, (double)h->sum_us / 1e6, name, labels);
+	add_uint(out, h->count);
 	buf_adds(out, "\n");
+	buf_release(&head);
+}
+
+static void add_provider_histogram(struct buf *out, unsigned p, enum pstat_id id)
+{
+	struct buf labels = BUF_INIT;
+	struct stats_histogram h;
+
+	buf_addf(&labels, "provider=\"%s\"", provider_at(p));
+	pstat_histogram(endpoint.shm, place_of(p), id, &h);
+	add_histogram(out, pstat_facts[id].name, labels.data, &h);
+	buf_release(&labels);
 }
 
 static void add_provider_statistics(struct buf *out)
@@ -217,7 +226,7 @@ static void add_provider_statistics(struct buf *out)
 		add_family(out, &pstat_facts[i]);
 		for (unsigned p = 0; p < providers(); p++) {
 			if (pstat_facts[i].type == STAT_HISTOGRAM)
-				add_histogram(out, p, id);
+				add_provider_histogram(out, p, id);
 			else
 				add_stat(out, &pstat_facts[i], "provider", provider_at(p),
 					pstat_sum(endpoint.shm, place_of(p), id));
@@ -226,16 +235,35 @@ static void add_provider_statistics(struct buf *out)
 }
 
 /* Several labels; a name may be any text. */
-static void add_tally(struct buf *out, const struct stat_facts *facts, const struct tally_reading *r, uint64_t n)
+static void add_labels(struct buf *out, const struct tally_reading *r)
 {
 	const char *const *labels = tally_labels[r->kind];
 
-	buf_addf(out, "%s{", facts->name);
 	if (labels[0])
 		buf_addf(out, "%s=\"%s\",", labels[0], r->group);
 	buf_addf(out, "%s=\"", labels[1]);
 	add_escaped(out, r->name);
-	buf_addf(out, "\"} %" PRIu64 "\n", n);
+	buf_adds(out, "\"");
+}
+
+static void add_model_times(struct buf *out)
+{
+	struct buf labels = BUF_INIT;
+	struct stats_histogram h;
+	struct tally_reading r;
+
+	for (unsigned time = 0; time < TALLY_TIME_COUNT; time++) {
+		add_family(out, &tally_time_facts[time]);
+		for (unsigned i = 0; i < SHM_MODEL_TALLIES; i++) {
+			if (!tally_read(endpoint.shm, i, &r))
+				continue;
+			buf_clear(&labels);
+			add_labels(&labels, &r);
+			tally_histogram(endpoint.shm, i, (enum tally_time)time, &h);
+			add_histogram(out, tally_time_facts[time].name, labels.data, &h);
+		}
+	}
+	buf_release(&labels);
 }
 
 static void add_tallies(struct buf *out)
@@ -245,9 +273,13 @@ static void add_tallies(struct buf *out)
 			struct tally_reading r;
 
 			add_family(out, &tally_facts[kind][c]);
-			for (unsigned i = 0; tally_read(endpoint.shm, i, &r); i++)
-				if (r.kind == kind)
-					add_tally(out, &tally_facts[kind][c], &r, r.value[c]);
+			for (unsigned i = 0; i < SHM_TALLIES; i++) {
+				if (!tally_read(endpoint.shm, i, &r) || r.kind != kind)
+					continue;
+				buf_addf(out, "%s{", tally_facts[kind][c].name);
+				add_labels(out, &r);
+				buf_addf(out, "} %" PRIu64 "\n", r.value[c]);
+			}
 		}
 }
 
@@ -271,6 +303,7 @@ static void answer(struct exchange *x)
 	add_readings(&out, now_ms);
 	add_provider_statistics(&out);
 	add_tallies(&out);
+	add_model_times(&out);
 	exchange_respond(x, 200, headers, ARRAY_SIZE(headers), out.data, out.len);
 	buf_release(&out);
 }

@@ -129,12 +129,20 @@ void call_progress(struct provider_call *call)
 	call->progress_ms = clock_ms();
 }
 
+/* A time, for the provider and for the model. */
+static void observe(const struct provider_call *call, enum pstat_id of_provider, enum tally_time of_model,
+	uint64_t us)
+{
+	pstat_observe(call->provider->index, of_provider, us);
+	tally_observe(call->model_tally, of_model, us);
+}
+
 void call_first_token(struct provider_call *call)
 {
 	if (call->usage.first_token_us)
 		return;
 	call->usage.first_token_us = clock_us() - call->granted_us;
-	pstat_observe(call->provider->index, PSTAT_FIRST_BYTE, call->usage.first_token_us);
+	observe(call, PSTAT_FIRST_BYTE, TALLY_FIRST_TOKEN, call->usage.first_token_us);
 	report_token(call);
 }
 
@@ -143,7 +151,7 @@ void call_token(struct provider_call *call)
 	uint64_t now_us = clock_us();
 
 	if (call->usage.first_token_us)
-		pstat_observe(call->provider->index, PSTAT_INTER_TOKEN, now_us - call->token_us);
+		observe(call, PSTAT_INTER_TOKEN, TALLY_INTER_TOKEN, now_us - call->token_us);
 	else
 		call_first_token(call);
 	call->token_us = now_us;
@@ -157,7 +165,7 @@ static void end_attempt(struct provider_call *call)
 	struct provider *provider = call->provider;
 
 	if (call->kept)
-		pstat_observe(provider->index, PSTAT_DURATION, clock_us() - call->granted_us);
+		observe(call, PSTAT_DURATION, TALLY_DURATION, clock_us() - call->granted_us);
 	transfer_stop(call);
 	event_del(&call->timer);
 	defer_cancel(&call->defer);
@@ -371,7 +379,7 @@ void call_send(struct provider_call *call)
 
 	if (!call->went_out) {
 		call->usage.queue_wait_us += now_us - call->arrived_us;
-		pstat_observe(call->provider->index, PSTAT_QUEUE_WAIT, now_us - call->arrived_us);
+		observe(call, PSTAT_QUEUE_WAIT, TALLY_QUEUE_WAIT, now_us - call->arrived_us);
 		budget_request(call->provider->all->shm, call->provider->index, clock_ms());
 	}
 	call->went_out = true;
