@@ -67,7 +67,7 @@ with Tap() as tap, Sim('--tokens', 20, '--rate', 100, '--first-token-ms', 50) as
 	for _ in range(2):
 		asyncio.run(storm(gate.port))
 		wait_until(lambda: quiet(gate))
-	tap.ok(quiet(gate), 'after two more storms: no place, no permit, nobody in line')
+	tap.ok(wait_until(lambda: quiet(gate)), 'after two more storms: no place, no permit, nobody in line')
 	tap.ok(wait_until(lambda: descriptors(gate, sim) <= fds + 1), f'no descriptor is left over ({descriptors(gate, sim)} now, {fds} before)')
 	tap.at_most(rss_kb(gate), warm * 1.25 + 4096, 'memory (kB) does not grow from storm to storm')
 	tap.ok(wait_until(lambda: sim.stats()['in_flight'] == 0), 'nothing runs on at the simulator')
