@@ -18,7 +18,7 @@ async def leave(port, n):
 			pass
 		s.close()
 		return
-	ws = await ws_connect(port)
+	ws = await ws_connect(port, max_queue=None)	# nobody reads: a full queue would keep the answer to our close waiting
 	ids = [f'r{i}' for i in range(random.randint(1, 4))]
 	for name in ids:
 		await ws_ask(ws, request_id=name)
