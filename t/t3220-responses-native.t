@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""POST /v1/responses of a provider that has it itself: byte for byte, with the same limits; fallbacks; failures."""
+"""/v1/responses of a provider that has it itself: byte for byte, with the same limits; failures; fallbacks; WebSocket."""
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
@@ -60,6 +60,25 @@ async def limits(tap, sim, gate):
 	s.close()
 	tap.ok(await asyncio.to_thread(wait_until, lambda: sim.stats()['in_flight'] == 0), 'who leaves ends it at the provider')
 
+async def by_websocket(tap, sim, gate):
+	ws = await ws_connect(gate.port, PATH)
+	async def ask(**more):
+		await ws.send(json.dumps({'type': 'response.create', 'model': 'sim-1', **more}))
+		rows = [json.loads(await asyncio.wait_for(ws.recv(), 60))]
+		while rows[-1]['type'] not in ('response.completed', 'response.failed', 'error'):
+			rows.append(json.loads(await asyncio.wait_for(ws.recv(), 60)))
+		return rows
+	rows = await ask(input='one', stream_id='a', tools=[{'type': 'web_search'}])
+	tap.is_((text(rows[-1]), {row['stream_id'] for row in rows}, [row['sequence_number'] for row in rows]),
+		(sim_text(20), {'a'}, list(range(len(rows)))), "WebSocket: the provider's events, on their lane")
+	before = sim.events('request')[-1]['body_bytes']
+	rows = await ask(input='two', previous_response_id=rows[-1]['response']['id'])
+	seen = sim.events('request')[-1]
+	tap.ok(seen['path'] == PATH and seen['body_bytes'] > before + len(sim_text(20)) and text(rows[-1]) == sim_text(20), 'WebSocket: what it continues is sent along')
+	rows = await ask(input='[[sim:cut_mid,n=2]]', stream_id='a')
+	tap.is_((rows[-1]['type'], rows[-1]['stream_id'], rows[-1]['error']['code']), ('error', 'a', 'provider_reset'), 'WebSocket: a broken stream is an error')
+	await ws.close()
+
 def fallbacks(tap):
 	"""first (native) -> bridge -> native: the one that does not have the API is passed over, but serves chats."""
 	with Sim('--fault', '500') as first, Sim('--text', 'tokens', '--tokens', 2) as bridge, Sim('--text', 'tokens', '--tokens', 3) as native:
@@ -94,5 +113,6 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		passage(tap, sim, gate)
 		failures(tap, gate)
 		asyncio.run(limits(tap, sim, gate))
+		asyncio.run(by_websocket(tap, sim, gate))
 		by_node(tap, gate)
 	fallbacks(tap)

@@ -376,6 +376,84 @@ START_TEST(failures_have_the_shape_of_their_time)
 }
 END_TEST
 
+#define NATIVE(input, more) "{\"model\":\"llama\",\"input\":[" input "]" more ",\"stream\":true}"
+#define LAST(id, output) \
+	"{\"type\":\"response.completed\",\"response\":{\"id\":\"" id "\",\"output\":[" output "]}}"
+
+START_TEST(where_the_provider_has_the_api_its_events_are_passed_on)
+{
+	struct client c;
+
+	open_endpoints();
+	fake_providers[1].responses = CONF_RESPONSES_NATIVE;
+	connect_ws(&c);
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"stream_id\":\"a\",\"stream\":true,"
+		"\"tools\":[{\"type\":\"web_search\"}],\"input\":\"hi\",\"max_output_tokens\":7}");
+	ck_assert_str_eq(running(0)->path, "/responses");
+	ck_assert(running(0)->responses);
+	ck_assert_uint_eq(running(0)->max_tokens, 7);
+	ck_assert_str_eq(running(0)->body, NATIVE("{\"role\":\"user\",\"content\":\"hi\"}",
+		",\"tools\":[{\"type\":\"web_search\"}],\"max_output_tokens\":7"));
+	answer_head(0, true);
+	ck_assert_str_eq(body_of(&c), "");
+	answer_event(0, "{\"type\":\"response.new\",\"x\":1}");
+	answer_event(0, LAST("resp_p", "{\"id\":\"rs_1\"} , {\"id\":\"msg_1\"}"));
+	answer_complete(0);
+	defer_run();
+	ck_assert_str_eq(body_of(&c), "{\"stream_id\":\"a\",\"type\":\"response.new\",\"x\":1}\n"
+		"{\"stream_id\":\"a\",\"type\":\"response.completed\",\"response\":{\"id\":\"resp_p\",\"output\":["
+		"{\"id\":\"rs_1\"} , {\"id\":\"msg_1\"}]}}\n");
+
+	/* The memory is of items, by the provider's own id. */
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"previous_response_id\":\"resp_p\","
+		"\"input\":[{\"id\":\"a\"} , {\"id\":\"b\"}]}");
+	ck_assert_str_eq(running(1)->body, NATIVE("{\"role\":\"user\",\"content\":\"hi\"},{\"id\":\"rs_1\"} , {\"id\":\"msg_1\"},"
+		"{\"id\":\"a\"},{\"id\":\"b\"}", ""));
+	/* It fails in the middle, and then by the provider's own words. */
+	answer_head(1, true);
+	answer_event(1, "{\"type\":\"response.created\"}");
+	answer_end(1, &(struct provider_result){ .ending = END_PROVIDER_RESET, .answered = true });
+	defer_run();
+	ck_assert_str_eq(heard(&c), "created error ");
+	ck_has(body_of(&c), "\"code\":\"provider_reset\"");
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"input\":\"x\"}");
+	answer_head(2, true);
+	answer_event(2, "{\"type\":\"response.failed\"}");
+	answer_end(2, &(struct provider_result){ .ending = END_STREAM_ERROR, .answered = true });
+	defer_run();
+	ck_assert_str_eq(heard(&c), "failed ");
+
+	/* What is not known here the provider may know; what continues it is not known here either. */
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"previous_response_id\":\"resp_q\",\"input\":[]}");
+	ck_assert_str_eq(running(3)->body, NATIVE("", ",\"previous_response_id\":\"resp_q\""));
+	answer_head(3, true);
+	answer_event(3, LAST("resp_r", ""));
+	answer_complete(3);
+	defer_run();
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"previous_response_id\":\"resp_r\",\"input\":[]}");
+	ck_assert_str_eq(running(4)->body, NATIVE("", ",\"previous_response_id\":\"resp_r\""));
+	/* A document, where a stream was asked for. */
+	answer_head(4, false);
+	answer_bytes(4, "{\"id\":\"resp_s\",\"output\":[]}");
+	answer_complete(4);
+	defer_run();
+	ck_assert_str_eq(body_of(&c), "{\"type\":\"response.completed\",\"sequence_number\":0,\"response\":"
+		"{\"id\":\"resp_s\",\"output\":[]}}\n");
+
+	/* Items are of no use to a provider without it; a warm-up is ours. */
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"input\":\"w\",\"generate\":false}");
+	ck_assert_str_eq(heard(&c), "created in_progress completed ");
+	char *more = xasprintf("%s", previous(last_id(&c)));
+	create(&c, "x", more);
+	ck_has(body_of(&c), "previous_response_not_found");
+	free(more);
+	say(&c, "{\"type\":\"response.create\",\"model\":\"groq/llama\",\"input\":\"x\",\"background\":true}");
+	ck_has(body_of(&c), "\"param\":\"background\"");
+	client_close(&c);
+	fake_providers[1].responses = CONF_RESPONSES_BRIDGE;
+}
+END_TEST
+
 START_TEST(who_drains_ends_what_runs_and_closes)
 {
 	struct client c;
@@ -440,6 +518,7 @@ int main(void)
 		the_latest_response_of_each_lane_is_remembered, calls_and_their_outputs_are_remembered,
 		a_warm_up_generates_nothing_and_is_remembered, a_lane_is_in_order_and_lanes_run_at_once,
 		limits_are_told, memory_is_bounded, bad_messages_leave_the_socket_open,
-		failures_have_the_shape_of_their_time, who_drains_ends_what_runs_and_closes,
+		failures_have_the_shape_of_their_time,
+		where_the_provider_has_the_api_its_events_are_passed_on, who_drains_ends_what_runs_and_closes,
 		an_old_socket_is_closed_between_two_responses, a_full_house_closes_the_socket);
 }

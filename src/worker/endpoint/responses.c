@@ -11,7 +11,6 @@
  */
 #include "base/base.h"
 #include "base/json_scan.h"
-#include "conf/conf.h"
 #include "worker/endpoint/apps.h"
 #include "worker/endpoint/completion_body.h"
 #include "worker/endpoint/responses_run.h"
@@ -98,17 +97,6 @@ static bool read_request(struct exchange *x, struct responses_ask *ask, struct e
 	return false;
 }
 
-/* Does it go to a provider that has this API itself? What cannot be read is not told here. */
-static bool is_native(const struct exchange *x)
-{
-	struct json_find model = { .path = "model" };
-	struct endpoint_target target;
-
-	return json_scan(x->request.body, x->request.body_len, ENDPOINT_JSON_DEPTH, &model, 1, NULL) &&
-		endpoint_aim(x->request.body, &model, &target) &&
-		endpoint.conf->providers[target.provider].responses == CONF_RESPONSES_NATIVE;
-}
-
 static void start_run(struct exchange *x)
 {
 	struct responses *r = x->app_data;
@@ -140,7 +128,7 @@ static void start_bridge(struct exchange *x)
 /* From the bridge to the passage: the exchange gets another app before it has begun. */
 static void on_start(struct exchange *x)
 {
-	if (is_native(x)) {
+	if (responses_is_native(x->request.body, x->request.body_len)) {
 		x->app = &completion_responses.app;
 		x->app->on_start(x);
 	} else {

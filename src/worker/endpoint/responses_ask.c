@@ -449,7 +449,8 @@ void responses_request(const struct responses_ask *ask, const char *before, size
 	bool any = false;
 
 	*request = (struct provider_request){ .provider = target->provider,
-		.path = "/chat/completions",
+		.path = ask->native ? "/responses" : "/chat/completions",
+		.responses = ask->native,
 		.max_tokens = ask->max_tokens,
 		.stream = ask->stream };
 	buf_reserve(&body, ask->system.len + len + ask->messages.len + ask->options.len + 512);
@@ -461,15 +462,19 @@ void responses_request(const struct responses_ask *ask, const char *before, size
 		request->model_len = body.len - request->model_offset;
 		buf_adds(&body, ",");
 	}
-	buf_adds(&body, "\"messages\":[");
+	buf_adds(&body, ask->native ? "\"input\":[" : "\"messages\":[");
 	join(&body, &any, ask->system.data, ask->system.len);
 	join(&body, &any, before, len);
 	join(&body, &any, ask->messages.data, ask->messages.len);
 	buf_adds(&body, "]");
 	buf_add(&body, ask->options.data, ask->options.len);
+	if (ask->resume) {
+		buf_adds(&body, ",\"previous_response_id\":");
+		json_add_string(&body, ask->previous, strlen(ask->previous));
+	}
 	if (ask->stream)
 		buf_adds(&body, ",\"stream\":true");
-	if (ask->stream && endpoint.conf->providers[target->provider].stream_usage)
+	if (ask->stream && !ask->native && endpoint.conf->providers[target->provider].stream_usage)
 		buf_adds(&body, ",\"stream_options\":{\"include_usage\":true}");
 	buf_adds(&body, "}");
 	request->body = body.data;

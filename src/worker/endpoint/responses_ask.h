@@ -2,6 +2,8 @@
 /*
  * responses_ask.h - a request of the Responses API, read, checked and translated for
  * chat completions. What cannot be said there is refused, with its name; nothing is dropped.
+ * For a provider that has the API itself (native) there is nothing to translate: what is called a
+ * message here is then an item.
  */
 #ifndef WORKER_ENDPOINT_RESPONSES_ASK_H
 #define WORKER_ENDPOINT_RESPONSES_ASK_H
@@ -11,12 +13,14 @@
 #include "base/json_scan.h"
 #include "worker/endpoint/apps.h"
 
-#define RESPONSES_ID_BYTES 80	 /* longest previous_response_id, with its NUL */
+#define RESPONSES_ID_BYTES 128	 /* longest previous_response_id, with its NUL */
 #define RESPONSES_PARAM_BYTES 160 /* longest "input[3].content[1].type" */
 
 struct responses_ask {
 	struct endpoint_target target;
+	bool native;
 	bool stream;
+	bool resume;  /* native: what goes before `previous` is not known here, the provider may know it */
 	bool warm_up; /* on a WebSocket: remember the input, generate nothing */
 	uint64_t max_tokens;
 	char previous[RESPONSES_ID_BYTES]; /* previous_response_id; "": none */
@@ -34,6 +38,11 @@ struct responses_ask {
  */
 bool responses_read(struct responses_ask *ask, const char *text, const struct json_find *document,
 	bool websocket, struct endpoint_error *e) MUST_CHECK;
+/* Is this request (whole, any JSON) for a provider that has the API itself? */
+bool responses_is_native(const char *text, size_t len);
+/* The same as responses_read() for a message on a WebSocket to such a provider. */
+bool responses_read_native(struct responses_ask *ask, const char *text, const struct json_find *document,
+	struct endpoint_error *e) MUST_CHECK;
 /*
  * The provider's request: path, body (malloc'd), model, tokens, stream. `before` are the messages of what
  * was said before this input, joined by commas; len 0: none.

@@ -109,7 +109,7 @@ static struct lane *oldest(struct lanes *lanes)
 	return found;
 }
 
-void lanes_remember(struct lanes *lanes, struct lane *lane, const char *id, struct buf *talk)
+void lanes_remember(struct lanes *lanes, struct lane *lane, const char *id, bool native, struct buf *talk)
 {
 	lanes_forget(lanes, lane);
 	if (talk->len > lanes->talk_max) {
@@ -119,6 +119,7 @@ void lanes_remember(struct lanes *lanes, struct lane *lane, const char *id, stru
 	while (lanes->talk_bytes + talk->len > lanes->talk_max)
 		lanes_forget(lanes, oldest(lanes));
 	snprintf(lane->latest, sizeof(lane->latest), "%s", id);
+	lane->native = native;
 	lane->talk = *talk;
 	*talk = BUF_INIT;
 	lane->used = ++lanes->numbers;

@@ -3,7 +3,8 @@
  * responses_lanes.h - what a WebSocket at /v1/responses knows of its lanes: what waits in each of
  * them, and the conversation behind each one's latest response.
  *
- * A conversation is kept as messages for chat completions, joined by commas. Those of all lanes
+ * A conversation is kept as messages for chat completions (or items, for a provider that has the
+ * Responses API itself), joined by commas. Those of all lanes
  * together have a bound; beyond it the one that was of use longest ago is forgotten, and its client
  * told "previous_response_not_found", upon which it sends the whole conversation again.
  */
@@ -32,6 +33,7 @@ struct lane {
 	bool busy;				/* a response of it is running */
 	TAILQ_HEAD(, lane_message) waiting;
 	char latest[RESPONSES_ID_BYTES];	/* id of the response that is remembered; "": none */
+	bool native;				/* its talk is items, not messages */
 	struct buf talk;			/* all that was said up to it and in it */
 	uint64_t used;				/* when that was last of use, as a number */
 };
@@ -57,7 +59,7 @@ struct lane_message *lanes_next(struct lanes *lanes, struct lane **lane_r);
 /* The lane whose latest response has this id; NULL: it is not known. */
 struct lane *lanes_find(struct lanes *lanes, const char *id);
 /* The lane's latest response; the talk is taken over (and is empty then). */
-void lanes_remember(struct lanes *lanes, struct lane *lane, const char *id, struct buf *talk);
+void lanes_remember(struct lanes *lanes, struct lane *lane, const char *id, bool native, struct buf *talk);
 void lanes_forget(struct lanes *lanes, struct lane *lane);
 
 #endif

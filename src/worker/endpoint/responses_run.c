@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "worker/endpoint/responses_run.h"
 #include "base/clock.h"
+#include "base/json_scan.h"
 #include "conf/conf.h"
 #include <event2/event.h>
 
@@ -16,11 +17,13 @@ static void say(void *arg, const char *type, const char *json, size_t len)
 
 /* ---- the end ----------------------------------------------------------------------- */
 
-/* What the client has not heard of is refused, what it has fails. */
+/* What the client has not heard of is refused, what it has fails. The provider's own error event is all there is. */
 static void fail(struct responses_run *run, const struct exchange_error *error,
 	const struct provider_result *result)
 {
-	if (run->reply.begun)
+	if (run->ask.native && error->ending == END_STREAM_ERROR)
+		; /* it went on as it came */
+	else if (run->reply.begun)
 		reply_fail(&run->reply, error);
 	else
 		run->owner->on_refused(run, error, result);
@@ -53,6 +56,65 @@ static void break_off(struct responses_run *run, const char *why)
 	defer_call(&run->give_up, give_up, run);
 }
 
+/* ---- a provider that has the API itself --------------------------------------------------- */
+
+enum { EVENT, EVENT_TYPE, EVENT_ID, EVENT_OUTPUT, EVENT_FINDS };
+
+static void say_native(struct responses_run *run, const char *json, size_t len)
+{
+	struct buf event = BUF_INIT;
+
+	if (run->reply.lane) {
+		buf_addf(&event, "{\"stream_id\":\"%s\",", run->reply.lane);
+		buf_add(&event, json + 1, len - 1);
+		json = event.data;
+		len = event.len;
+	}
+	say(run, "", json, len);
+	buf_release(&event);
+}
+
+/* For the memory: the response's own id, and the inside of its output. */
+static void keep_output(struct responses_run *run, const char *json, const struct json_find *id,
+	const struct json_find *output)
+{
+	if (!json_find_copy(json, id, run->reply.id, sizeof(run->reply.id)))
+		run->reply.id[0] = 0;
+	buf_clear(&run->document);
+	if (output->kind == JSON_IS_ARRAY && memchr(json + output->offset, '{', output->len))
+		buf_add(&run->document, json + output->offset + 1, output->len - 2);
+}
+
+/* An event goes on as it is, but for the lane. NULL, or why it is of no use. */
+static const char *take_native(struct responses_run *run, const char *json, size_t len)
+{
+	struct json_find found[EVENT_FINDS] = { [EVENT] = { .path = "" }, [EVENT_TYPE] = { .path = "type" },
+		[EVENT_ID] = { .path = "response.id" }, [EVENT_OUTPUT] = { .path = "response.output" } };
+
+	if (!json_scan(json, len, ENDPOINT_JSON_DEPTH, found, EVENT_FINDS, NULL) ||
+		found[EVENT].kind != JSON_IS_OBJECT || found[EVENT_TYPE].kind != JSON_IS_STRING)
+		return "an event of the answer is no event of the Responses API";
+	say_native(run, json + found[EVENT].offset, found[EVENT].len);
+	if (json_find_equals(json, &found[EVENT_TYPE], "response.completed") ||
+		json_find_equals(json, &found[EVENT_TYPE], "response.incomplete"))
+		keep_output(run, json, &found[EVENT_ID], &found[EVENT_OUTPUT]);
+	return NULL;
+}
+
+/* The provider does not stream: its response makes the last event. */
+static const char *take_native_document(struct responses_run *run)
+{
+	struct buf event = BUF_INIT;
+	const char *why;
+
+	buf_adds(&event, "{\"type\":\"response.completed\",\"sequence_number\":0,\"response\":");
+	buf_add(&event, run->document.data, run->document.len);
+	buf_adds(&event, "}");
+	why = take_native(run, event.data, event.len);
+	buf_release(&event);
+	return why;
+}
+
 /* ---- what the provider says ------------------------------------------------------------ */
 
 static void on_head(struct provider_call *call, const struct provider_head *head, void *arg)
@@ -61,7 +123,7 @@ static void on_head(struct provider_call *call, const struct provider_head *head
 
 	endpoint_note_usage(run->note, call_usage(call));
 	run->plain = !head->sse;
-	if (head->sse && run->reply.say)
+	if (head->sse && run->reply.say && !run->ask.native)
 		reply_begin(&run->reply);
 }
 
@@ -83,8 +145,11 @@ static void on_bytes(struct provider_call *call, const char *bytes, size_t len, 
 static void on_event(struct provider_call *call, const char *data, size_t len, void *arg)
 {
 	struct responses_run *run = arg;
-	const char *why = run->broken ? NULL : reply_chunk(&run->reply, data, len);
+	const char *why;
 
+	if (run->broken)
+		return;
+	why = run->ask.native ? take_native(run, data, len) : reply_chunk(&run->reply, data, len);
 	if (why)
 		break_off(run, why);
 }
@@ -93,7 +158,9 @@ static void complete(struct responses_run *run)
 {
 	const char *why = NULL;
 
-	if (run->plain) {
+	if (run->plain && run->ask.native) {
+		why = take_native_document(run);
+	} else if (run->plain) {
 		if (run->reply.say)
 			reply_begin(&run->reply);
 		why = reply_document(&run->reply, run->document.data, run->document.len);
@@ -102,7 +169,8 @@ static void complete(struct responses_run *run)
 		fail_by_answer(run, why);
 		return;
 	}
-	reply_end(&run->reply);
+	if (!run->ask.native)
+		reply_end(&run->reply);
 	run->owner->on_end(run, END_COMPLETE);
 }
 
@@ -182,7 +250,7 @@ void run_start(struct responses_run *run, const char *lane, const char *before, 
 	request.request_id = run->x->id;
 	request.traceparent = exchange_header(run->x, "traceparent");
 	run->call = call_start(endpoint.providers, &request, &asker, run);
-	if (run->reply.say) {
+	if (run->reply.say && !run->ask.native) {
 		run->heard_ms = clock_ms();
 		run->keepalive = evtimer_new(endpoint.base, keepalive_due, run);
 		arm_keepalive(run, endpoint.conf->sse_keepalive_ms);

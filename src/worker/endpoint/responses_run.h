@@ -39,7 +39,7 @@ struct responses_run {
 	struct event *keepalive;    /* of one that says events */
 	uint64_t heard_ms;	    /* when the client last got an event */
 	bool plain;		    /* the provider answers with one document: */
-	struct buf document;
+	struct buf document;	    /* of a native one that is complete: its output, items joined by commas */
 	const char *broken; /* why the answer cannot be used: ends at the end of the turn */
 	struct defer give_up;
 };

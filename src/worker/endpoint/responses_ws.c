@@ -212,12 +212,19 @@ static void settle_memory(struct turn *turn, enum ending ending)
 			lanes_forget(lanes, turn->lane);
 		return;
 	}
-	reply_message(&turn->run.reply, &answer);
+	if (turn->run.ask.native)
+		buf_add(&answer, turn->run.document.data, turn->run.document.len);
+	else
+		reply_message(&turn->run.reply, &answer);
 	if (answer.len && turn->talk.len)
 		buf_adds(&turn->talk, ",");
 	buf_add(&turn->talk, answer.data, answer.len);
 	buf_release(&answer);
-	lanes_remember(lanes, turn->lane, turn->run.reply.id, &turn->talk);
+	/* Of what began elsewhere not all is known here. */
+	if (turn->run.ask.resume || !turn->run.reply.id[0])
+		lanes_forget(lanes, turn->lane);
+	else
+		lanes_remember(lanes, turn->lane, turn->run.reply.id, turn->run.ask.native, &turn->talk);
 }
 
 static void on_end(struct responses_run *run, enum ending ending)
@@ -244,7 +251,10 @@ static bool make_talk(struct turn *turn, struct endpoint_error *e)
 	struct responses_ask *ask = &turn->run.ask;
 	struct lane *parent = ask->previous[0] ? lanes_find(&turn->socket->lanes, ask->previous) : NULL;
 
-	if (ask->previous[0] && !parent) {
+	if (parent && parent->native != ask->native)
+		parent = NULL;
+	ask->resume = ask->native && ask->previous[0] && !parent && !ask->warm_up;
+	if (ask->previous[0] && !parent && !ask->resume) {
 		endpoint_fault(e, END_PREVIOUS_NOT_FOUND, "previous_response_id",
 			"Previous response with id '%s' not found: a socket remembers the latest of each "
 			"stream_id, send the whole conversation as input",
@@ -257,7 +267,7 @@ static bool make_talk(struct turn *turn, struct endpoint_error *e)
 		buf_adds(&turn->talk, ",");
 	buf_add(&turn->talk, ask->messages.data, ask->messages.len);
 	buf_release(&ask->messages); /* it is in the talk */
-	if (turn->talk.len || ask->warm_up)
+	if (turn->talk.len || ask->warm_up || ask->native)
 		return true;
 	endpoint_fault(e, END_BAD_REQUEST, "input", "'input' is empty");
 	return false;
@@ -272,6 +282,8 @@ static bool read_turn(struct turn *turn, const struct lane_message *message, str
 		endpoint_bad_json(e, &fault);
 		return false;
 	}
+	if (responses_is_native(message->text, message->len))
+		return responses_read_native(&turn->run.ask, message->text, &document, e) && make_talk(turn, e);
 	return responses_read(&turn->run.ask, message->text, &document, true, e) && make_talk(turn, e);
 }
 
