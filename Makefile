@@ -129,7 +129,7 @@ check-tree:
 # ---- a first look -----------------------------------------------------------
 deps:
 	@scripts/deps
-# npm's openai and ws, for the tests with real clients (skipped, and said so, where they are not installed).
+# npm's openai, @openai/agents, ai and ws, for the tests with real clients (skipped, and said so, where they are not installed).
 node-clients: build/node/node_modules/.done
 build/node/node_modules/.done: t/node/package.json
 	@mkdir -p build/node; cp $< build/node/
