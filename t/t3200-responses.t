@@ -147,6 +147,6 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		by_node(tap, gate, 'responses.mjs', 'openai', 12)
 		by_node(tap, gate, 'agents.mjs', '@openai/agents', 3)
 		by_node(tap, gate, 'vercel.mjs', '@ai-sdk/openai', 5)
-		tap.ok(gate.grep(r'access: .* POST /v1/responses 200 complete .*provider=sim model=sim-1 tokens=20'), 'the access log tells provider, model and tokens')
+		tap.ok(wait_until(lambda: gate.grep(r'access: .* POST /v1/responses 200 complete .*provider=sim model=sim-1 tokens=20')), 'the access log tells provider, model and tokens')
 	with Gate(sim, tap, workers=1, streaming={'sse_keepalive': '100ms'}) as gate:
 		waiting(tap, gate)

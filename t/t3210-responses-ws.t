@@ -177,7 +177,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		asyncio.run(basics(tap, sim, gate))
 		asyncio.run(memory(tap, sim, gate))
 		asyncio.run(lanes(tap, sim, gate))
-		tap.ok(gate.grep(r'resp_[0-9a-f]+ .*provider=sim model=sim-1 tokens=20'), 'the access log has a line for each response')
+		tap.ok(wait_until(lambda: gate.grep(r'resp_[0-9a-f]+ .*provider=sim model=sim-1 tokens=20')), 'the access log has a line for each response')
 		by_node(tap, gate, 'responses-ws.mjs', 'openai', 7)
 		own = os.path.join(TOP, 'build/node/node_modules/node/bin/node')
 		by_node(tap, gate, 'agents-ws.mjs', '@openai/agents', 4, own if os.path.exists(own) else 'node')
