@@ -5,6 +5,7 @@
 #   SAN=asan      AddressSanitizer, LeakSanitizer and UBSan
 #   B=DIR         where objects and programs go (build)
 #   T='t/t20*'    which whole-system tests `make check` runs (all)
+#   J=N           how many of them at a time (2; they wait more than they work)
 #   prefix, sysconfdir, runstatedir, mandir, docdir, DESTDIR   as usual
 #   initdir, unitdir, defaultdir, logrotatedir   where the system looks for services
 
@@ -112,15 +113,16 @@ $(B)/unit/%: t/unit/%.c t/unit/unit.h $(B)/libheadgate.a $(B)/flags
 # beside the one that you run, and tests that.
 CHECK_B = $(if $(filter asan,$(SAN)),build/asan,build/check)
 T = t/t*.t
+J = 2
 check:
 	@scripts/deps check
 	+@$(MAKE) --no-print-directory -j$$(nproc) check-here B=$(CHECK_B) DEVELOPER=1
 check-here: check-tree all $(UNITS)
-	HEADGATE_BUILD=$(B) prove --timer -e '' $(UNITS) $(wildcard $(T))
+	HEADGATE_BUILD=$(B) prove -j $(J) --timer -e '' $(UNITS) $(wildcard $(T))
 check-unit:
 	+@$(MAKE) --no-print-directory -j$$(nproc) check-unit-here B=$(CHECK_B) DEVELOPER=1
 check-unit-here: $(UNITS)
-	prove --timer -e '' $(UNITS)
+	prove -j $(J) --timer -e '' $(UNITS)
 # What the tree promises about itself: rooms, sizes, documentation.
 check-tree:
 	@scripts/check-includes

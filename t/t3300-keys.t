@@ -36,6 +36,8 @@ def plain(tap, gate):
 	tap.is_(status, 204, 'a preflight needs none: browsers send none with it')
 	status, headers, body = request(gate.port, 'POST', '/v1/chat/completions', chat_body('[[sim:tokens=3]]', stream=False), headers=bearer(ALICE))
 	tap.is_(status, 200, 'a chat with a key')
+	counted = lambda: re.findall(r'^headgate_client_(\w+)_total{client="alice"} (\d+)$', request(gate.port, 'GET', '/metrics')[2].decode(), re.M)
+	tap.is_(wait_until(lambda: ('completion_tokens', '3') in counted()) and dict(counted())['requests'], '1', '... is counted for its owner')
 
 async def sockets(tap, gate):
 	import websockets

@@ -117,6 +117,13 @@ static struct shm_client_spec *client_specs(const struct conf *conf)
 	return specs;
 }
 
+static void count_client(struct shm *shm, const struct conf_client *c)
+{
+	if (tally_install(shm, TALLY_CLIENT, "", c->name) == SHM_NO_TALLY)
+		log_warning("master", "more than %u models and keys in all: '%s' is not counted by itself",
+			SHM_TALLIES, c->name);
+}
+
 struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char *path, bool replace,
 	char *error_r)
 {
@@ -151,6 +158,8 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 	shm = replace ? shm_replace(path, &spec, error_r) : shm_create(path, &spec, error_r);
 	for (unsigned p = 0; shm && p < n; p++)
 		apply_standing(shm, &conf->providers[p]);
+	for (unsigned i = 0; shm && i < conf->nclients; i++)
+		count_client(shm, &conf->clients[i]);
 	for (unsigned p = 0; p < n; p++)
 		release_spec(&specs[p]);
 	free(specs);
@@ -295,6 +304,7 @@ static void apply_client(struct shm *shm, const struct conf_client *c)
 		c->max_connections ? c->max_connections : SHM_NO_LIMIT);
 	gate_set_limit(shm, SHM_GATE_CLIENT_REQUESTS(c->place),
 		c->concurrent_requests ? c->concurrent_requests : SHM_NO_LIMIT);
+	count_client(shm, c);
 	if (window_set_limit(shm, SHM_WINDOW_CLIENT(c->place), spec.requests_per_minute) < 0)
 		log_error("master", "no room in the segment for requests_per_minute of '%s'", c->name);
 }

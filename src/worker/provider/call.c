@@ -201,14 +201,14 @@ static void let_go(struct provider_call *call, bool complete)
 {
 	const struct provider_usage *usage = &call->usage;
 	struct provider *provider = call->provider;
+	const unsigned tallies[] = { call->model_tally, provider->keys[call->key].tally, client_tally(call) };
 
 	end_attempt(call);
 	if (usage->known || complete) {
 		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)usage->prompt_tokens);
 		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)usage->completion_tokens);
-		tally_add(call->model_tally, complete, usage->prompt_tokens, usage->completion_tokens);
-		tally_add(provider->keys[call->key].tally, complete, usage->prompt_tokens,
-			usage->completion_tokens);
+		for (unsigned i = 0; i < ARRAY_SIZE(tallies); i++)
+			tally_add(tallies[i], complete, usage->prompt_tokens, usage->completion_tokens);
 	}
 	client_leave(call);
 	call_to(call, CALL_DONE);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "conf/conf.h"
 #include "shm/segment.h"
+#include "shm/tally.h"
 
 static struct gate_line *line_of(const struct provider_call *call)
 {
@@ -82,6 +83,11 @@ uint64_t client_position(const struct provider_call *call, uint64_t *expected_ms
 	return position;
 }
 
+unsigned client_tally(const struct provider_call *call)
+{
+	return call->client.keyed ? call->provider->all->client_tallies[call->client.place] : SHM_NO_TALLY;
+}
+
 /* ---- lines ---- */
 
 void clients_open(struct providers *all)
@@ -92,11 +98,14 @@ void clients_open(struct providers *all)
 		if (conf->clients[i].place >= all->nclient_lines)
 			all->nclient_lines = conf->clients[i].place + 1;
 	all->client_lines = xcalloc(all->nclient_lines + 1, sizeof(struct gate_line *));
+	all->client_tallies = xcalloc(all->nclient_lines + 1, sizeof(unsigned));
 	for (unsigned i = 0; i < conf->nclients; i++) {
 		unsigned place = conf->clients[i].place;
 
 		all->client_lines[place] =
 			gate_line_open(all->shm, SHM_GATE_CLIENT_REQUESTS(place), granted, all);
+		all->client_tallies[place] =
+			tally_find(all->shm, TALLY_CLIENT, "", conf->clients[i].name);
 	}
 }
 
@@ -106,6 +115,7 @@ void clients_close(struct providers *all)
 		if (all->client_lines[i])
 			gate_line_close(all->client_lines[i]);
 	free(all->client_lines);
+	free(all->client_tallies);
 }
 
 void clients_poll(struct providers *all)

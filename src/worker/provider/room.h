@@ -69,6 +69,7 @@ struct providers {
 	struct log_rate failures[END_COUNT];
 	struct log_rate further; /* attempts */
 	struct gate_line **client_lines; /* by a key's place in the segment; NULL: no such key */
+	unsigned *client_tallies; /* likewise */
 	unsigned nclient_lines;
 	unsigned count;
 	struct provider provider[];
@@ -251,6 +252,8 @@ void client_refuse(struct provider_call *call);
 void client_turn(struct provider_call *call);
 /* The call ends. */
 void client_leave(struct provider_call *call);
+/* Under which number its key is counted (shm/tally.h). */
+unsigned client_tally(const struct provider_call *call);
 /* As call_position(), in the key's line. */
 uint64_t client_position(const struct provider_call *call, uint64_t *expected_ms_r);
 void clients_open(struct providers *all);
