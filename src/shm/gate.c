@@ -70,11 +70,23 @@ static void owner_add(_Atomic uint64_t *word, uint64_t n)
 		memory_order_release);
 }
 
-/* Virtual time is at least this. */
-static void advance(struct shm_gate *gate, uint64_t tag)
+/*
+ * A permit was granted to this tag: virtual time goes on to there, but not beyond any head, granted or not.
+ * (While a worker has not collected its grant, those behind it are not seen and permits go to later
+ * ones elsewhere; a newcomer must not be put behind these.)
+ */
+static void advance(struct shm *shm, struct shm_gate *gate, uint64_t tag)
 {
-	uint64_t now = atomic_load_explicit(&gate->line, memory_order_relaxed);
+	unsigned used = atomic_load_explicit(&shm->header->slots_used, memory_order_relaxed);
+	uint64_t now;
 
+	for (unsigned i = 0; i < used; i++) {
+		uint64_t head = atomic_load_explicit(&gate->cell[i].head, memory_order_relaxed);
+
+		if (head != GATE_NONE && (head & GATE_TAG) < tag)
+			tag = head & GATE_TAG;
+	}
+	now = atomic_load_explicit(&gate->line, memory_order_relaxed);
 	while (now < tag && !atomic_compare_exchange_weak_explicit(&gate->line, &now, tag,
 				    memory_order_relaxed, memory_order_relaxed))
 		;
@@ -118,16 +130,42 @@ static uint64_t waiting_head(const struct waiters_flow *flow)
 }
 
 /*
- * The worker whose published head is the first in line; false: nobody waits. The smallest tag says whose
- * turn it is; of heads of that flow the one served is who came first. (Places of a flow that were given up
- * at one worker would let its other tickets there overtake those elsewhere.)
+ * Of the heads of this flow, all before those of others, the one whose ticket came first. (Places of a flow
+ * that were given up at one worker would let its other tickets there overtake those elsewhere. But no
+ * head may pass those of other flows: its flow would have two turns, as the lower place is still there. Nor
+ * may it be far behind the first: that worker may have others in line, which its head hides.)
  */
+static void first_of_flow(struct shm_gate *gate, unsigned used, unsigned *slot_r, uint64_t *head_r)
+{
+	uint64_t flow = atomic_load_explicit(&gate->cell[*slot_r].flow, memory_order_relaxed);
+	uint64_t others = *head_r + (uint64_t)used * COST, first = UINT64_MAX;
+
+	for (unsigned i = 0; i < used; i++) {
+		uint64_t head = atomic_load(&gate->cell[i].head);
+
+		if ((head & GATE_STATE) == GATE_WAITING && head < others &&
+			atomic_load_explicit(&gate->cell[i].flow, memory_order_relaxed) != flow)
+			others = head;
+	}
+	for (unsigned i = 0; i < used; i++) {
+		struct gate_cell *cell = &gate->cell[i];
+		uint64_t head = atomic_load(&cell->head);
+		uint64_t came = atomic_load_explicit(&cell->came, memory_order_relaxed);
+
+		if ((head & GATE_STATE) != GATE_WAITING || head >= others || came >= first ||
+			atomic_load_explicit(&cell->flow, memory_order_relaxed) != flow)
+			continue;
+		first = came;
+		*slot_r = i;
+		*head_r = head;
+	}
+}
+
+/* The worker whose published head is the first in line; false: nobody waits. */
 static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot_r, uint64_t *head_r)
 {
 	/* Raised by shm_bind(), so before anybody of a new slot can wait: nobody is passed over. */
-	unsigned used = atomic_load(&shm->header->slots_used);
-	uint64_t flow, since = UINT64_MAX;
-	unsigned found = 0;
+	unsigned used = atomic_load(&shm->header->slots_used), found = 0;
 
 	for (unsigned i = 0; i < used; i++) {
 		uint64_t head = atomic_load(&gate->cell[i].head);
@@ -140,26 +178,13 @@ static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot
 			*head_r = head;
 		}
 	}
-	if (found < 2)
-		return found;
-	flow = atomic_load_explicit(&gate->cell[*slot_r].flow, memory_order_relaxed);
-	for (unsigned i = 0; i < used; i++) {
-		struct gate_cell *cell = &gate->cell[i];
-		uint64_t head = atomic_load(&cell->head);
-		uint64_t came = atomic_load_explicit(&cell->since_us, memory_order_relaxed);
-
-		if ((head & GATE_STATE) != GATE_WAITING || came >= since ||
-			atomic_load_explicit(&cell->flow, memory_order_relaxed) != flow)
-			continue;
-		since = came;
-		*slot_r = i;
-		*head_r = head;
-	}
-	return true;
+	if (found > 1)
+		first_of_flow(gate, used, slot_r, head_r);
+	return found;
 }
 
 /* Take a permit and give it to the head of `slot` if it still waits. False: `used` had moved. */
-static bool hand_over(struct shm_gate *gate, struct gate_cell *me, uint64_t seen, unsigned slot,
+static bool hand_over(struct shm *shm, struct shm_gate *gate, struct gate_cell *me, uint64_t seen, unsigned slot,
 	uint64_t head)
 {
 	bool granted = false;
@@ -172,7 +197,7 @@ static bool hand_over(struct shm_gate *gate, struct gate_cell *me, uint64_t seen
 			GATE_GRANTED | (head & GATE_TAG));
 		if (granted) {
 			CRASH_POINT("gate.dispatch.claimed");
-			advance(gate, head & GATE_TAG);
+			advance(shm, gate, head & GATE_TAG);
 		} else {
 			CRASH_POINT("gate.dispatch.lost");
 			atomic_fetch_sub(&gate->used, 1);
@@ -206,7 +231,7 @@ static void dispatch(struct shm *shm, struct shm_gate *gate, struct gate_cell *m
 
 		if (seen >= limit)
 			return;
-		if (!hand_over(gate, me, seen, slot, head))
+		if (!hand_over(shm, gate, me, seen, slot, head))
 			continue;
 		CRASH_POINT("gate.dispatch.before_wake");
 		if (&gate->cell[slot] != me) /* our own we find in gate_poll() */
@@ -220,7 +245,7 @@ static void describe(struct gate_line *line, const struct waiters_flow *flow)
 {
 	atomic_store_explicit(&line->cell->flow, flow->number, memory_order_relaxed);
 	atomic_store_explicit(
-		&line->cell->since_us, TAILQ_FIRST(&flow->tickets)->since_us, memory_order_relaxed);
+		&line->cell->came, TAILQ_FIRST(&flow->tickets)->came, memory_order_relaxed);
 }
 
 /* This line stands for us from now on: before its head is stored. */
@@ -368,11 +393,11 @@ bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct f
 	ticket->since_us = clock_us();
 	ticket->cost = COST / (flow.weight ? flow.weight : 1);
 	if (take_free(line)) {
-		advance(line->gate, charge(line, number, ticket->cost));
+		advance(line->shm, line->gate, charge(line, number, ticket->cost));
 		ticket->state = TICKET_HELD;
 		return true;
 	}
-	tag = charge(line, number, ticket->cost);
+	ticket->came = tag = charge(line, number, ticket->cost);
 	CRASH_POINT("gate.arrive.charged");
 	if (line->ends)
 		owner_add(&line->places[number], ticket->cost);

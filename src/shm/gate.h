@@ -11,9 +11,10 @@
  *
  * The line is fair: each client is a flow (flow.h), and flows are served in the order of virtual
  * start times (start-time fair queueing, Goyal, Vin and Cheng 1996). A request is tagged with
- * max(now, end of its flow's last one), where now is the tag that was granted last; its flow's end is then
- * that plus COST / weight. So who has asked for nothing lately is next, who floods waits for his own
- * requests, and weights are shares. Within a flow it is first come, first served. The ends of all flows
+ * max(now, end of its flow's last one), where now is the tag that was granted last (or a head before it, where
+ * a worker lags behind); its flow's end is then that plus COST / weight. So who has asked for nothing lately is next, who floods waits for his own
+ * requests, and weights are shares. Within a flow it is first come, first served
+ * (after many have left the line at one worker, about so). The ends of all flows
  * are in the segment, one word each, changed by compare-and-swap; a place in line that is not used (its
  * ticket left, its worker died) is given back to its flow.
  * The model knows nothing of this and stays true: to it a tag is any number that says who is
@@ -42,6 +43,7 @@ struct gate_ticket {
 	TAILQ_ENTRY(gate_ticket) in_line;
 	struct waiters_flow *flow; /* while it waits */
 	uint32_t cost;		   /* of its place, to its flow */
+	uint64_t came;		   /* the tag of the place that it came to */
 	enum ticket_state state;
 	uint64_t since_us;	/* when it came into line */
 };

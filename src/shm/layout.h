@@ -99,8 +99,8 @@ struct gate_cell {
 	_Atomic uint64_t version; /* odd: the owner is in the middle of a step */
 	_Atomic uint64_t waiting; /* tickets in this worker's heap */
 	_Atomic uint64_t grants;  /* permits it was given in this life */
-	_Atomic uint64_t flow;	  /* whose the head is, and since when its ticket is here: hints, */
-	_Atomic uint64_t since_us; /* they may be of another head than the one just seen */
+	_Atomic uint64_t flow;	  /* whose the head is, and the tag that its ticket came with: hints, */
+	_Atomic uint64_t came;	  /* they may be of another head than the one just seen */
 } SHM_ALIGNED;
 
 #define GATE_NONE 0ull

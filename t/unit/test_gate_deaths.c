@@ -108,7 +108,7 @@ static void miss(struct player *p)
 	uint64_t used = atomic_load(&p->line->gate->used);
 
 	if (used < atomic_load(&p->line->gate->limit))
-		BUG_ON(hand_over(p->line->gate, p->line->cell, used, p->slot, GATE_WAITING | GATE_TAG));
+		BUG_ON(hand_over(p->line->shm, p->line->gate, p->line->cell, used, p->slot, GATE_WAITING | GATE_TAG));
 	dispatch(p->line->shm, p->line->gate, p->line->cell);
 }
 

@@ -315,7 +315,7 @@ static const struct drawn {
 	FIELD(shm_gate, retired_grants), FIELD(shm_gate, last_grant_us), FIELD(shm_gate, interval_us),
 	FIELD(shm_gate, name),
 	WHOLE(gate_cell), FIELD(gate_cell, head), FIELD(gate_cell, held), FIELD(gate_cell, version),
-	FIELD(gate_cell, waiting), FIELD(gate_cell, grants), FIELD(gate_cell, flow), FIELD(gate_cell, since_us),
+	FIELD(gate_cell, waiting), FIELD(gate_cell, grants), FIELD(gate_cell, flow), FIELD(gate_cell, came),
 	WHOLE(shm_window), FIELD(shm_window, cursor), FIELD(shm_window, hint_head),
 	FIELD(shm_window, hint_tail), FIELD(shm_window, limit), FIELD(shm_window, window_ms),
 	FIELD(shm_window, capacity), FIELD(shm_window, reserved), FIELD(shm_window, ring_at),
