@@ -242,7 +242,7 @@ static void times_out(const char *path, bool first_token, enum ending ending)
 	struct rig rig;
 
 	rig_open(&rig, &(struct rig_options){ .retries = first_token ? 2 : 5, .backoff_s = 0.001 });
-	*(first_token ? &rig.provider[0].first_token_timeout_ms : &rig.provider[0].request_timeout_ms) = 60;
+	*(first_token ? &rig.provider[0].first_token_timeout_ms : &rig.provider[0].request_timeout_ms) = 300;
 	ask_and_wait(&a, &rig, path);
 	ck_assert_int_eq(a.result.ending, ending);
 	ck_assert_str_eq(a.result.limit, first_token ? "llm.providers.fake.http_client.first_token_timeout"
@@ -261,8 +261,8 @@ START_TEST(a_call_has_its_time)
 	times_out("/silent", false, END_REQUEST_TIMEOUT);
 	times_out("/stalls", false, END_REQUEST_TIMEOUT);
 	/* A stream that has begun is cut by nothing but silence. */
-	rig_open(&rig, &(struct rig_options){ .read_ms = 150 });
-	rig.provider[0].first_token_timeout_ms = 60;
+	rig_open(&rig, &(struct rig_options){ .read_ms = 1200 });
+	rig.provider[0].first_token_timeout_ms = 900;
 	ask_and_wait(&a, &rig, "/stalls");
 	ck_assert_int_eq(a.result.ending, END_READ_TIMEOUT);
 	ck_assert_uint_eq(a.events, 1);
