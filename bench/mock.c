@@ -5,7 +5,7 @@
  * must ("stream":true, "max_tokens"), and speaks WebSocket as well, for gateways that pass that through: a
  * message starts a stream, a frame for each token.
  *
- *	mock GAP_MS
+ *	mock GAP_MS TOKENS	so many tokens where a request does not say
  */
 #include "wire.h"
 
@@ -38,7 +38,7 @@ struct client {
 };
 
 static int epoll;
-static unsigned gap_ms, tick;
+static unsigned gap_ms, tokens, tick;
 static struct client *ring[RING];
 
 static void ring_leave(struct client *c)
@@ -130,7 +130,7 @@ static unsigned number_after(const char *text, const char *name, unsigned otherw
 
 static void start_stream(struct client *c, const char *body)
 {
-	c->left = number_after(body, "max_tokens\":", 20);
+	c->left = number_after(body, "max_tokens\":", tokens);
 	c->streaming = true;
 	ring_enter(c);
 }
@@ -284,9 +284,10 @@ int main(int argc, char **argv)
 	static struct client clock_mark, door_mark;
 	struct epoll_event ready[256];
 
-	gap_ms = argc == 2 ? (unsigned)atoi(argv[1]) : 0;
-	if (!gap_ms || gap_ms >= RING) {
-		fprintf(stderr, "usage: mock GAP_MS (1..%d)\n", RING - 1);
+	gap_ms = argc == 3 ? (unsigned)atoi(argv[1]) : 0;
+	tokens = argc == 3 ? (unsigned)atoi(argv[2]) : 0;
+	if (!gap_ms || gap_ms >= RING || !tokens) {
+		fprintf(stderr, "usage: mock GAP_MS (1..%d) TOKENS\n", RING - 1);
 		return 2;
 	}
 	many_descriptors();
