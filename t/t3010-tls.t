@@ -145,7 +145,7 @@ def clients(tap, gate, sim):
 
 async def websocket(tap, gate):
 	import websockets
-	ws = await websockets.connect(f'wss://localhost:{gate.port}/ws/chat', ssl=client(), ping_interval=None)
+	ws = await websockets.connect(f'wss://localhost:{gate.port}/ws/chat', host='127.0.0.1', ssl=client(), ping_interval=None)
 	for n in range(3):
 		await ws_ask(ws, f'[[sim:tokens={100 + n},rate=1000]]', f'r{n}')
 	got = {}

@@ -128,6 +128,9 @@ def by_node(tap, gate, script, package, checks):
 	modules = os.path.join(TOP, 'build/node/node_modules')
 	if not shutil.which('node') or not os.path.isdir(os.path.join(modules, package)):
 		return tap.skip(package, 'not installed: make node-clients')
+	version = subprocess.run(['node', '--version'], capture_output=True, text=True).stdout.strip()
+	if package == '@openai/agents' and int(version[1:].split('.')[0]) < 20:
+		return tap.skip(package, f'needs Node 20, this is {version}')
 	copy = shutil.copy(os.path.join(TOP, 't/node', script), os.path.join(TOP, 'build/node', script))
 	got = subprocess.run(['node', copy, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
 	rows = [json.loads(line) for line in got.stdout.splitlines()]
