@@ -200,7 +200,7 @@ help:
 	@echo 'make check-unit   unit tests only'
 	@echo 'make manual       put what the tables say into the manual pages'
 	@echo 'make deb          a Debian package in build/deb'
-	@echo 'make bench        headgate beside nginx, HAProxy and a relay that does nothing (10 minutes; make bench-quick: 1)'
+	@echo 'make bench        headgate beside nginx, HAProxy and a relay that does nothing (10 minutes; make bench-quick: 2)'
 	@echo 'make install      to $(prefix); DESTDIR is honoured'
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
