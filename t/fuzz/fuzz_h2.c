@@ -10,6 +10,7 @@
 #include "base/bug.h"
 #include "base/defer.h"
 #include "conf/conf.h"
+#include "worker/admit/admit.h"
 #include "worker/http/h2.h"
 #include "worker/http/ws_deflate.h"
 
@@ -26,6 +27,38 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct conf conf;
 static struct http http;
 static unsigned started, closed;
+
+/* ---- the house: there is always room ---- */
+
+bool admit_pending(struct admit *admit, struct gate_ticket *ticket)
+{
+	ticket->state = TICKET_HELD;
+	return true;
+}
+
+bool admit_pending_wait(struct admit *admit, struct gate_ticket *ticket)
+{
+	return false;
+}
+
+void admit_on_pending(struct admit *admit, void (*granted)(struct gate_ticket *ticket))
+{
+}
+
+bool admit_pending_wanted(const struct admit *admit)
+{
+	return false;
+}
+
+const char *admit_pending_limit(void)
+{
+	return "connection_queue_size";
+}
+
+void admit_settled(struct admit *admit, struct gate_ticket *ticket)
+{
+	ticket->state = TICKET_IDLE;
+}
 
 /* ---- apps ---- */
 
@@ -131,6 +164,8 @@ static void set_up(void)
 	http.header_timeout = http.idle_timeout = http.stall_timeout = http.farewell_timeout = &hour;
 	TAILQ_INIT(&http.conns);
 	TAILQ_INIT(&http.extras);
+	TAILQ_INIT(&http.idle);
+	TAILQ_INIT(&http.overs);
 	conf.max_message_size_bytes = BODY_MAX;
 	http.ws_common = (struct ws_common){ .conf = &conf, .zlib = ws_zlib_open(), .farewell = &hour };
 	h2_open(&http);
