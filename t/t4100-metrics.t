@@ -40,6 +40,14 @@ def check_form(tap, gate):
 	tap.is_(request(gate.port, 'HEAD', '/metrics')[2], b'', 'HEAD has no body')
 	tap.is_(request(gate.port, 'POST', '/metrics', {})[0], 405, 'POST is refused')
 
+def pending(tap, gate):
+	"""Connections that are not admitted: one truth, in /metrics and /health."""
+	silent = [socket.create_connection(('127.0.0.1', gate.port)) for _ in range(3)]
+	tap.ok(wait_until(lambda: read(gate)['headgate_pending_connections'] == 4), 'pending: three that say nothing, and the one that asks')
+	tap.ok(wait_until(lambda: gate.health()['pending']['active'] == 4), '... /health says the same')
+	for s in silent:
+		s.close()
+
 async def key_metrics(tap, gate):
 	"""Two places, both taken; one permit: the second request waits."""
 	waited = read(gate)['headgate_provider_queue_wait_seconds_count{provider="sim"}']
@@ -106,6 +114,7 @@ with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim, Gate(sim, tap, worker
 	events = seen['headgate_provider_events_total{provider="sim"}']
 	tap.ok(events > 3, 'events of a stream are counted')
 	tap.is_(seen['headgate_provider_inter_token_seconds_count{provider="sim"}'], events - 1, 'and the times between them')
+	pending(tap, gate)
 	asyncio.run(key_metrics(tap, gate))
 	gate.settle()
 	after_a_death(tap, gate)

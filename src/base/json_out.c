@@ -39,3 +39,12 @@ void json_add_string(struct buf *b, const char *bytes, size_t len)
 	json_add_escaped(b, bytes, len);
 	buf_add(b, "\"", 1);
 }
+
+void json_add_member(struct buf *b, const char *name, const char *text)
+{
+	buf_addf(b, ",\"%s\":", name);
+	if (text)
+		json_add_string(b, text, strlen(text));
+	else
+		buf_adds(b, "null");
+}

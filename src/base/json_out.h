@@ -20,5 +20,7 @@
 void json_add_string(struct buf *b, const char *bytes, size_t len);
 /* The same without the quotes around it: part of a string. Do not cut a character in two. */
 void json_add_escaped(struct buf *b, const char *bytes, size_t len);
+/* ,"name":"text" (null for NULL); the name is not escaped. */
+void json_add_member(struct buf *b, const char *name, const char *text);
 
 #endif

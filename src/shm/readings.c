@@ -62,12 +62,12 @@ static void read_gate(const struct shm *shm, unsigned gate, struct gate_reading 
 
 void house_read(const struct shm *shm, uint64_t now_ms, double value[HOUSE_COUNT])
 {
-	uint64_t admitted = stat_sum(shm, STAT_WEBSOCKETS) + stat_sum(shm, STAT_STREAMS);
-	struct gate_reading places;
+	struct gate_reading places, pending;
 	struct slot_reading slot;
 	unsigned ready = 0;
 
 	read_gate(shm, SHM_GATE_PLACES, &places);
+	gate_read(shm, SHM_GATE_PENDING, &pending);
 	for (unsigned i = 0; i < shm_nslots(shm); i++) {
 		shm_slot_read(shm, i, &slot);
 		ready += slot.state == SLOT_READY;
@@ -75,7 +75,7 @@ void house_read(const struct shm *shm, uint64_t now_ms, double value[HOUSE_COUNT
 	value[HOUSE_ACTIVE_CONNECTIONS] = (double)places.used;
 	value[HOUSE_MAX_CONNECTIONS] = (double)places.limit;
 	value[HOUSE_WAITING_CONNECTIONS] = (double)places.waiting;
-	value[HOUSE_PENDING_CONNECTIONS] = minus(stat_sum(shm, STAT_SOCKETS), admitted);
+	value[HOUSE_PENDING_CONNECTIONS] = (double)pending.used;
 	value[HOUSE_WORKERS] = ready;
 	value[HOUSE_DRAINING] = shm_draining(shm);
 	value[HOUSE_UPTIME] = seconds_since(now_ms, shm_started_ms(shm));

@@ -156,6 +156,8 @@ bool shm_master_alive(const struct shm *shm);
 
 /* ---- worker slots ---- */
 enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_DRAINING };
+/* "empty", "starting", ...: what /health and the tools call it. */
+const char *shm_slot_state_name(enum slot_state state);
 struct slot_reading {
 	enum slot_state state;
 	int pid;

@@ -12,6 +12,14 @@ struct shm_slot *shm_slot_at(const struct shm *shm, unsigned slot)
 	return shm_at(shm, shm->header->slots_at + slot * sizeof(struct shm_slot));
 }
 
+const char *shm_slot_state_name(enum slot_state state)
+{
+	static const char *const names[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
+		[SLOT_READY] = "ready", [SLOT_DRAINING] = "draining" };
+
+	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
 void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r)
 {
 	struct shm_slot *s = shm_slot_at(shm, slot);

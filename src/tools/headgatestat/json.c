@@ -110,7 +110,7 @@ static json_t *worker_object(const struct shm *shm, unsigned slot)
 
 	shm_slot_read(shm, slot, &r);
 	put_number(o, "slot", slot);
-	put(o, "state", json_string(stat_slot_state(r.state)));
+	put(o, "state", json_string(shm_slot_state_name(r.state)));
 	put_number(o, "pid", (uint64_t)r.pid);
 	put_number(o, "generation", r.generation);
 	put_number(o, "age_ms", r.state == SLOT_EMPTY ? 0 : stat_age_ms(now_ms, r.started_ms));

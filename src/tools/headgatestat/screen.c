@@ -187,7 +187,7 @@ static void show_workers(struct screen *s, const struct shm *shm, const struct l
 		silent_ms = stat_age_ms(now_ms, r.heartbeat_ms);
 		screen_line(s, silent_ms > 2000 ? SCREEN_BAD : r.state == SLOT_READY ? SCREEN_PLAIN : SCREEN_WARN,
 			"%-6u %9d %-9s %5u %9s %8" PRIu64 "ms %8" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8s", i,
-			r.pid, stat_slot_state(r.state), r.generation,
+			r.pid, shm_slot_state_name(r.state), r.generation,
 			stat_duration(stat_age_ms(now_ms, r.started_ms), age), silent_ms,
 			stat_of_slot(shm, i, STAT_SOCKETS), stat_of_slot(shm, i, STAT_WEBSOCKETS),
 			stat_of_slot(shm, i, STAT_STREAMS), amount(lately_worker_rate(l, i), rate));

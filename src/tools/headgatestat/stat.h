@@ -18,8 +18,6 @@ bool stat_check(const struct shm *shm);
 /* All statistics as mdoc for headgate-stats(7), to stdout. */
 void stat_doc(void);
 
-/* "ready", ... */
-const char *stat_slot_state(enum slot_state state);
 
 /* "3d04h", "2h05m", "4m10s", "1.234s"; returns out. */
 const char *stat_duration(uint64_t ms, char out[32]);

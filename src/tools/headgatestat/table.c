@@ -8,14 +8,6 @@
 #include "shm/stats.h"
 #include "shm/window.h"
 
-const char *stat_slot_state(enum slot_state state)
-{
-	static const char *const names[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
-		[SLOT_READY] = "ready", [SLOT_DRAINING] = "draining" };
-
-	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
-}
-
 const char *stat_duration(uint64_t ms, char out[32])
 {
 	uint64_t s = ms / 1000;
@@ -128,7 +120,7 @@ static void print_workers(const struct shm *shm)
 		if (r.state == SLOT_EMPTY && !*words)
 			continue;
 		printf("%-6u %9d %-8s %6u %9s %10s %8" PRIu64 " %10" PRIu64 " %8" PRIu64 "\n", i, r.pid,
-			stat_slot_state(r.state), r.generation,
+			shm_slot_state_name(r.state), r.generation,
 			stat_duration(stat_age_ms(now_ms, r.started_ms), age),
 			stat_duration(stat_age_ms(now_ms, r.heartbeat_ms), beat),
 			stat_of_slot(shm, i, STAT_SOCKETS), stat_of_slot(shm, i, STAT_WEBSOCKETS),

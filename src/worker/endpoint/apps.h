@@ -106,6 +106,11 @@ struct endpoint_target {
 bool endpoint_aim(const char *text, const struct json_find *model, struct endpoint_target *t)
 	MUST_CHECK;
 /*
+ * Append the member "model" with a comma, as the first one of a request's body, and tell the request where it
+ * is; nothing if there is no model.
+ */
+void endpoint_add_model(struct buf *body, const struct endpoint_target *t, struct provider_request *request);
+/*
  * Notes for the access log: where the request went (the model is copied to `model`, which lives as long
  * as the app's data), and who serves it and what the call measured so far.
  */

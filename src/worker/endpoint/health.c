@@ -14,6 +14,7 @@
 #include "shm/gate.h"
 #include "shm/keys.h"
 #include "shm/learn.h"
+#include "shm/readings.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 #include "shm/tokens.h"
@@ -46,9 +47,7 @@ static void add_endings(struct buf *out, const char *name, enum ending from, enu
 
 	buf_addf(out, ",\"%s\":{", name);
 	for (enum ending e = from; e <= to; e++) {
-		uint64_t n = e == END_HOUSE_FULL
-			? stat_sum(endpoint.shm, STAT_REJECTED_FULL)
-			: stat_sum(endpoint.shm, STAT_ENDING_FIRST + (enum stat_id)e);
+		uint64_t n = rejections_read(endpoint.shm, e);
 
 		if (!n && e != END_HOUSE_FULL)
 			continue;
@@ -92,8 +91,6 @@ static void add_keys(struct buf *out, uint64_t now_ms)
 
 static void add_workers(struct buf *out, uint64_t now_ms)
 {
-	static const char *const states[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
-		[SLOT_READY] = "ready", [SLOT_DRAINING] = "draining" };
 	const char *comma = "";
 
 	buf_adds(out, ",\"workers\":[");
@@ -106,7 +103,7 @@ static void add_workers(struct buf *out, uint64_t now_ms)
 		buf_addf(out,
 			"%s{\"slot\":%u,\"pid\":%d,\"state\":\"%s\",\"generation\":%u,\"age_s\":%" PRIu64
 			",\"heartbeat_age_ms\":%" PRIu64 "}",
-			comma, i, slot.pid, states[slot.state], slot.conf_generation,
+			comma, i, slot.pid, shm_slot_state_name(slot.state), slot.conf_generation,
 			minus(now_ms, slot.started_ms) / 1000, minus(now_ms, slot.heartbeat_ms));
 		comma = ",";
 	}

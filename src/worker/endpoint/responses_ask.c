@@ -455,13 +455,7 @@ void responses_request(const struct responses_ask *ask, const char *before, size
 		.stream = ask->stream };
 	buf_reserve(&body, ask->system.len + len + ask->messages.len + ask->options.len + 512);
 	buf_adds(&body, "{");
-	if (target->model_len) {
-		buf_adds(&body, "\"model\":");
-		request->model_offset = body.len;
-		json_add_string(&body, target->model, target->model_len);
-		request->model_len = body.len - request->model_offset;
-		buf_adds(&body, ",");
-	}
+	endpoint_add_model(&body, target, request);
 	buf_adds(&body, ask->native ? "\"input\":[" : "\"messages\":[");
 	join(&body, &any, ask->system.data, ask->system.len);
 	join(&body, &any, before, len);

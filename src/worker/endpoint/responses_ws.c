@@ -56,15 +56,6 @@ static const char *lane_name(const struct lane *lane)
 	return lane && lane->name[0] ? lane->name : NULL;
 }
 
-static void add_member(struct buf *out, const char *name, const char *text)
-{
-	buf_addf(out, ",\"%s\":", name);
-	if (text)
-		json_add_string(out, text, strlen(text));
-	else
-		buf_adds(out, "null");
-}
-
 static void add_headers(struct buf *out, const struct exchange_error *error)
 {
 	if (!error->limit && !error->retry_after_ms && !error->give_up)
@@ -73,7 +64,7 @@ static void add_headers(struct buf *out, const struct exchange_error *error)
 	if (error->retry_after_ms)
 		buf_addf(out, ",\"retry-after\":\"%" PRIu64 "\"", (error->retry_after_ms + 999) / 1000);
 	if (error->limit)
-		add_member(out, "x-headgate-limit", error->limit);
+		json_add_member(out, "x-headgate-limit", error->limit);
 	buf_adds(out, "}");
 }
 
@@ -87,8 +78,8 @@ static void say_error(struct socket *s, const char *lane, const struct exchange_
 	if (lane)
 		buf_addf(&json, ",\"stream_id\":\"%s\"", lane);
 	buf_addf(&json, ",\"error\":{\"type\":\"%s\",\"code\":\"%s\"", facts->type, facts->code);
-	add_member(&json, "message", error->message ? error->message : facts->text);
-	add_member(&json, "param", error->param);
+	json_add_member(&json, "message", error->message ? error->message : facts->text);
+	json_add_member(&json, "param", error->param);
 	add_headers(&json, error);
 	buf_adds(&json, "}}");
 	exchange_send_text(s->x, json.data, json.len);

@@ -137,8 +137,6 @@ static void add_provider(struct buf *out, unsigned p, uint64_t now_ms)
 
 static void add_workers(struct buf *out, uint64_t now_ms)
 {
-	static const char *const states[] = { [SLOT_EMPTY] = "empty", [SLOT_STARTING] = "starting",
-		[SLOT_READY] = "ready", [SLOT_DRAINING] = "draining" };
 	const char *comma = "";
 
 	buf_adds(out, ",\"workers\":[");
@@ -152,7 +150,7 @@ static void add_workers(struct buf *out, uint64_t now_ms)
 		buf_addf(out,
 			"%s{\"slot\":%u,\"pid\":%d,\"state\":\"%s\",\"age\":%.0f,\"heartbeat\":%.3f,"
 			"\"websockets\":%" PRIu64 ",\"streams\":%" PRIu64 ",\"requests\":%" PRIu64 "}",
-			comma, i, slot.pid, states[slot.state], value[WORKER_AGE], value[WORKER_HEARTBEAT],
+			comma, i, slot.pid, shm_slot_state_name(slot.state), value[WORKER_AGE], value[WORKER_HEARTBEAT],
 			stat_of_slot(endpoint.shm, i, STAT_WEBSOCKETS),
 			stat_of_slot(endpoint.shm, i, STAT_STREAMS),
 			stat_of_slot(endpoint.shm, i, STAT_REQUESTS));

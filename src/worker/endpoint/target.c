@@ -2,6 +2,8 @@
 /* target.c - where a request's model leads to, and what the access log shall say of it. */
 #include "base/base.h"
 #include "worker/endpoint/apps.h"
+#include "base/buf.h"
+#include "base/json_out.h"
 #include "base/json_scan.h"
 
 bool endpoint_aim(const char *text, const struct json_find *model, struct endpoint_target *t)
@@ -16,6 +18,18 @@ bool endpoint_aim(const char *text, const struct json_find *model, struct endpoi
 	t->provider = providers_route(endpoint.providers, t->asked, len, &t->model, &t->model_len);
 	t->as_asked = len == t->model_len && memcmp(t->asked, t->model, len) == 0;
 	return true;
+}
+
+void endpoint_add_model(
+	struct buf *body, const struct endpoint_target *t, struct provider_request *request)
+{
+	if (!t->model_len)
+		return;
+	buf_adds(body, "\"model\":");
+	request->model_offset = body->len;
+	json_add_string(body, t->model, t->model_len);
+	request->model_len = body->len - request->model_offset;
+	buf_adds(body, ",");
 }
 
 void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,

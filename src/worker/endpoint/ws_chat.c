@@ -12,7 +12,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/defer.h"
-#include "base/json_out.h"
 #include "base/json_scan.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
@@ -338,13 +337,7 @@ static void make_body(const struct ws_request *r, const struct endpoint_target *
 	struct buf body = BUF_INIT;
 
 	buf_adds(&body, "{");
-	if (target->model_len) {
-		buf_adds(&body, "\"model\":");
-		request->model_offset = body.len;
-		json_add_string(&body, target->model, target->model_len);
-		request->model_len = body.len - request->model_offset;
-		buf_adds(&body, ",");
-	}
+	endpoint_add_model(&body, target, request);
 	buf_adds(&body, "\"messages\":");
 	conversation_add_messages(&r->chat->talk, endpoint.conf->system_prompt,
 		(struct conversation_text){ r->user, r->user_len }, &body);

@@ -4,15 +4,6 @@
 #include "worker/exchange/exchange.h"
 #include "base/json_out.h"
 
-static void add_member(struct buf *out, const char *name, const char *text)
-{
-	buf_addf(out, ",\"%s\":", name);
-	if (text)
-		json_add_string(out, text, strlen(text));
-	else
-		buf_adds(out, "null");
-}
-
 void exchange_error_json(struct buf *out, const struct exchange_error *error)
 {
 	const struct ending_facts *facts = &ending_facts[error->ending];
@@ -20,9 +11,9 @@ void exchange_error_json(struct buf *out, const struct exchange_error *error)
 
 	buf_adds(out, "{\"error\":{\"message\":");
 	json_add_string(out, message, strlen(message));
-	add_member(out, "type", facts->type);
-	add_member(out, "param", error->param);
-	add_member(out, "code", facts->code);
+	json_add_member(out, "type", facts->type);
+	json_add_member(out, "param", error->param);
+	json_add_member(out, "code", facts->code);
 	buf_adds(out, "}}");
 }
 
