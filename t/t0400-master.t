@@ -8,14 +8,6 @@ from headgate import *
 NOBODY = 'http://127.0.0.1:9/v1'	# no provider is needed here
 OBITUARY = r'worker (\d+): pid (\d+), generation (\d+), ended after'
 
-def alive(pid):
-	"""Running, that is: a zombie is not."""
-	try:
-		with open(f'/proc/{pid}/stat') as file:
-			return file.read().rpartition(')')[2].split()[0] not in 'ZX'
-	except OSError:
-		return False
-
 def children(pid):
 	try:
 		with open(f'/proc/{pid}/task/{pid}/children') as file:

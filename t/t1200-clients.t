@@ -4,7 +4,6 @@
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
-import shutil
 
 def by_curl(tap, gate):
 	url = f'http://127.0.0.1:{gate.port}'
@@ -28,20 +27,6 @@ def by_curl(tap, gate):
 	tap.ok('choices' in got.stdout, 'curl: a chunked body')
 	got = curl(url + '/health', url + '/v1/models', '-w', '%{num_connects} ', '-o', '/dev/null', '-o', '/dev/null')
 	tap.is_(got.stdout, '1 0 ', 'curl: the connection is kept')
-
-def by_node(tap, sim, gate):
-	modules = os.path.join(TOP, 'build/node/node_modules')
-	if not shutil.which('node') or not os.path.isdir(modules + '/openai'):
-		return tap.skip("npm's openai", 'not installed: make node-clients')
-	script = shutil.copy(os.path.join(TOP, 't/node/openai.mjs'), os.path.join(TOP, 'build/node/openai.mjs'))
-	got = subprocess.run(['node', script, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
-	rows = [json.loads(line) for line in got.stdout.splitlines()]
-	for row in rows:
-		if not tap.ok(row['ok'], f"npm's openai: {row['name']}"):
-			tap.diag(row['got'])
-	tap.is_((got.returncode, len(rows)), (0, 12), "npm's openai: the script ran to its end")
-	tap.diag(got.stderr)
-	tap.ok(wait_until(lambda: sim.stats()['in_flight'] == 0), 'what it aborted is over at the simulator too')
 
 async def by_websockets(tap, sim, gate):
 	ws = await ws_connect(gate.port)
@@ -100,7 +85,8 @@ async def one_by_one(tap, sim, gate):
 with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 200) as sim, \
 		Gate(sim, tap, workers=2, system_prompt='You are kind.') as gate:
 	by_curl(tap, gate)
-	by_node(tap, sim, gate)
+	by_node(tap, gate, 'openai.mjs', 'openai', 12)
+	tap.ok(wait_until(lambda: sim.stats()['in_flight'] == 0), 'what it aborted is over at the simulator too')
 	asyncio.run(by_websockets(tap, sim, gate))
 	asyncio.run(conversation(tap, sim, gate))
 	asyncio.run(one_by_one(tap, sim, gate))

@@ -4,7 +4,6 @@
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
-import shutil
 
 PATH = '/v1/responses'
 TOOLS = [{'type': 'function', 'name': 'get_weather', 'parameters': {'type': 'object', 'properties': {'city': {'type': 'string'}}}}]
@@ -124,22 +123,6 @@ def waiting(tap, gate):
 	tap.ok(short(rows)[:at] == ['created'] + ['in_progress'] * (at - 1) and at > 4, f'silence: {at - 1} signs of life before the first token')
 	tap.is_(([row['sequence_number'] for row in rows], s.comments), (list(range(len(rows))), 0), 'silence: which are events, and counted')
 
-def by_node(tap, gate, script, package, checks):
-	modules = os.path.join(TOP, 'build/node/node_modules')
-	if not shutil.which('node') or not os.path.isdir(os.path.join(modules, package)):
-		return tap.skip(package, 'not installed: make node-clients')
-	version = subprocess.run(['node', '--version'], capture_output=True, text=True).stdout.strip()
-	if package == '@openai/agents' and int(version[1:].split('.')[0]) < 20:
-		return tap.skip(package, f'needs Node 20, this is {version}')
-	copy = shutil.copy(os.path.join(TOP, 't/node', script), os.path.join(TOP, 'build/node', script))
-	got = subprocess.run(['node', copy, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
-	rows = [json.loads(line) for line in got.stdout.splitlines()]
-	for row in rows:
-		if not tap.ok(row['ok'], f"{package}: {row['name']}"):
-			tap.diag(row['got'])
-	tap.is_((got.returncode, len(rows)), (0, checks), f'{package}: the script ran to its end')
-	tap.diag(got.stderr)
-
 with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim:
 	with Gate(sim, tap, workers=2, access_log=True, http_client={'max_retries': 0, 'concurrent_requests': 2}) as gate:
 		whole(tap, gate)
@@ -148,7 +131,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		asyncio.run(limits(tap, sim, gate))
 		asyncio.run(slow_reader(tap, gate))
 		by_node(tap, gate, 'responses.mjs', 'openai', 12)
-		by_node(tap, gate, 'agents.mjs', '@openai/agents', 3)
+		by_node(tap, gate, 'agents.mjs', '@openai/agents', 3, least=20)
 		by_node(tap, gate, 'vercel.mjs', '@ai-sdk/openai', 5)
 		tap.ok(wait_until(lambda: gate.grep(r'access: .* POST /v1/responses 200 complete .*provider=sim model=sim-1 tokens=20')), 'the access log tells provider, model and tokens')
 	with Gate(sim, tap, workers=1, streaming={'sse_keepalive': '100ms'}) as gate:

@@ -4,7 +4,7 @@
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
-import shutil, websockets
+import websockets
 
 LAST = ('response.completed', 'response.incomplete', 'response.failed', 'error')
 TEXT = ['created', 'in_progress', 'output_item.added', 'content_part.added', *['output_text.delta'] * 20,
@@ -156,22 +156,6 @@ async def drain(tap, gate):
 	tap.is_([row['error']['code'] for row in rows if row['type'] == 'error'], ['shutting_down'], 'drain: what waits is refused')
 	tap.is_((rows[-1]['type'], text(rows[-1:]), code), ('response.completed', sim_text(60), 1012), 'drain: what runs is finished first')
 
-def by_node(tap, gate, script, package, checks, node='node'):
-	modules = os.path.join(TOP, 'build/node/node_modules')
-	if not shutil.which(node) or not os.path.isdir(os.path.join(modules, package)):
-		return tap.skip(package, 'not installed: make node-clients')
-	version = subprocess.run([node, '--version'], capture_output=True, text=True).stdout.strip()
-	if script == 'agents-ws.mjs' and int(version[1:].split('.')[0]) < 22:
-		return tap.skip(package, f'needs Node 22, this is {version}')
-	copy = shutil.copy(os.path.join(TOP, 't/node', script), os.path.join(TOP, 'build/node', script))
-	got = subprocess.run([node, copy, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
-	rows = [json.loads(line) for line in got.stdout.splitlines()]
-	for row in rows:
-		if not tap.ok(row['ok'], f"{package}: {row['name']}"):
-			tap.diag(row['got'])
-	tap.is_((got.returncode, len(rows)), (0, checks), f'{package}: the script ran to its end')
-	tap.diag(got.stderr)
-
 with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim:
 	with Gate(sim, tap, workers=2, access_log=True, http_client={'max_retries': 0}) as gate:
 		asyncio.run(basics(tap, sim, gate))
@@ -180,7 +164,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		tap.ok(wait_until(lambda: gate.grep(r'resp_[0-9a-f]+ .*provider=sim model=sim-1 tokens=20')), 'the access log has a line for each response')
 		by_node(tap, gate, 'responses-ws.mjs', 'openai', 7)
 		own = os.path.join(TOP, 'build/node/node_modules/node/bin/node')
-		by_node(tap, gate, 'agents-ws.mjs', '@openai/agents', 4, own if os.path.exists(own) else 'node')
+		by_node(tap, gate, 'agents-ws.mjs', '@openai/agents', 4, own if os.path.exists(own) else 'node', least=22)
 	with Gate(sim, tap, workers=1, concurrency={'max_connections': 1}, http_client={'concurrent_requests': 2},
 			streaming={'sse_keepalive': '100ms'}) as gate:
 		asyncio.run(limits(tap, sim, gate))

@@ -91,7 +91,7 @@ def fallbacks(tap):
 			s = asyncio.run(stream_chat(gate.port))
 			tap.is_(s.text(), sim_text(2), 'fallback: a chat goes there')
 
-def by_node(tap, gate):
+def by_openai(tap, gate):
 	modules = os.path.join(TOP, 'build/node/node_modules')
 	if not shutil.which('node') or not os.path.isdir(modules + '/openai'):
 		return tap.skip("npm's openai", 'not installed: make node-clients')
@@ -114,5 +114,5 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 500) as sim
 		failures(tap, gate)
 		asyncio.run(limits(tap, sim, gate))
 		asyncio.run(by_websocket(tap, sim, gate))
-		by_node(tap, gate)
+		by_openai(tap, gate)
 	fallbacks(tap)

@@ -29,16 +29,6 @@ def reloaded(gate, sim, **more):
 def generation(gate):
 	return (gate.health() or {}).get('generation')
 
-async def come_and_go(gate, going, seen):
-	"""A client that connects again and again: no connection and no request may fail."""
-	while going[0]:
-		try:
-			status = (await asyncio.to_thread(request, gate.port, 'GET', '/health/live', timeout=10))[0]
-			seen['answers'] += status == 200
-			seen['other'] += status != 200
-		except Exception as error:
-			seen['errors'].append(repr(error))
-
 async def streams_survive(tap, sim, gate):
 	"""48 streams of 4 s over 4 workers, five generations."""
 	going, seen = [True], {'answers': 0, 'other': 0, 'errors': []}

@@ -8,13 +8,6 @@ from headgate import *
 SHAPE = dict(workers=2, concurrency={'max_connections': 500}, server={'drain_timeout': 10},
 	http_client={'concurrent_requests': 100, 'max_connections': 100})
 
-def alive(pid):
-	try:
-		with open(f'/proc/{pid}/stat') as file:
-			return file.read().rpartition(')')[2].split()[0] not in 'ZX'
-	except OSError:
-		return False
-
 def master(gate):
 	"""The pid in the pid file."""
 	try:
@@ -22,10 +15,6 @@ def master(gate):
 			return int(file.read())
 	except (OSError, ValueError):
 		return 0
-
-def say(gate, word):
-	done = subprocess.run([os.path.join(BUILD, 'headgate'), '-c', gate.conf_path, '-s', word], capture_output=True, text=True, timeout=60)
-	return done.returncode, done.stdout + done.stderr
 
 def end(tap, gate):
 	"""The last master is a grandchild: tell it, and see that it goes."""
@@ -36,15 +25,6 @@ def end(tap, gate):
 	tap.ok(wait_until(lambda: not alive(last)), '... which leaves')
 	tap.is_(os.listdir(gate.run_dir), [], '... and nothing is left in the run directory')
 	gate.end(signal.SIGKILL)
-
-async def come_and_go(gate, going, seen):
-	while going[0]:
-		try:
-			status = (await asyncio.to_thread(request, gate.port, 'GET', '/health/live', timeout=10))[0]
-			seen['answers'] += status == 200
-			seen['other'] += status != 200
-		except Exception as error:
-			seen['errors'].append(repr(error))
 
 async def under_load(tap, sim, gate):
 	"""Two upgrades while streams run and clients come."""

@@ -8,13 +8,6 @@ from headgate import *
 NOBODY = 'http://127.0.0.1:9/v1'	# no provider is needed here
 HEADGATE = os.path.join(BUILD, 'headgate')
 
-def alive(pid):
-	try:
-		with open(f'/proc/{pid}/stat') as file:
-			return file.read().rpartition(')')[2].split()[0] not in 'ZX'
-	except OSError:
-		return False
-
 def run(*args, **more):
 	done = subprocess.run([HEADGATE, *args], capture_output=True, text=True, timeout=60, **more)
 	return done.returncode, done.stdout, done.stderr

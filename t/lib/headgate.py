@@ -8,7 +8,7 @@
 Nothing here sleeps for readiness: both programs print a line when they are ready. Leaving a Gate
 adds three tests of its own: no error or BUG in its log, no sanitizer report, books that balance.
 """
-import asyncio, http.client, json, os, re, signal, socket, subprocess, sys, tempfile, threading, time
+import asyncio, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, os.environ.get('HEADGATE_BUILD', 'build'))
@@ -500,3 +500,47 @@ class Load:
 		self.going = False
 		await asyncio.wait(tasks, timeout=60)
 		return sum(not t.done() for t in tasks)
+
+
+def alive(pid):
+	"""Running, that is: a zombie is not."""
+	try:
+		with open(f'/proc/{pid}/stat') as file:
+			return file.read().rpartition(')')[2].split()[0] not in 'ZX'
+	except OSError:
+		return False
+
+
+def say(gate, word):
+	"""headgate -s WORD: its status, and what it printed."""
+	done = subprocess.run([os.path.join(BUILD, 'headgate'), '-c', gate.conf_path, '-s', word], capture_output=True, text=True, timeout=60)
+	return done.returncode, done.stdout + done.stderr
+
+
+async def come_and_go(gate, going, seen):
+	"""A client that connects again and again while going[0]: no connection and no request may fail."""
+	while going[0]:
+		try:
+			status = (await asyncio.to_thread(request, gate.port, 'GET', '/health/live', timeout=10))[0]
+			seen['answers'] += status == 200
+			seen['other'] += status != 200
+		except Exception as error:
+			seen['errors'].append(repr(error))
+
+
+def by_node(tap, gate, script, package, checks, node='node', least=0):
+	"""A client of t/node: so many lines of JSON, each a check. Skipped where the package or Node (least: its version) is not there."""
+	home = os.path.join(TOP, 'build/node')
+	if not shutil.which(node) or not os.path.isdir(os.path.join(home, 'node_modules', package)):
+		return tap.skip(package, 'not installed: make node-clients')
+	version = subprocess.run([node, '--version'], capture_output=True, text=True).stdout.strip()
+	if int(version[1:].split('.')[0]) < least:
+		return tap.skip(package, f'needs Node {least}, this is {version}')
+	copy = shutil.copy(os.path.join(TOP, 't/node', script), os.path.join(home, script))
+	got = subprocess.run([node, copy, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
+	rows = [json.loads(line) for line in got.stdout.splitlines()]
+	for row in rows:
+		if not tap.ok(row['ok'], f"{package}: {row['name']}"):
+			tap.diag(row['got'])
+	tap.is_((got.returncode, len(rows)), (0, checks), f'{package}: the script ran to its end')
+	tap.diag(got.stderr)

@@ -49,10 +49,6 @@ class Run:
 			self.slowest = max(self.slowest, time.monotonic() - started)
 			await asyncio.sleep(0.001)
 
-def say(gate, word):
-	done = subprocess.run([os.path.join(BUILD, 'headgate'), '-c', gate.conf_path, '-s', word], capture_output=True, text=True, timeout=60)
-	return done.returncode, (done.stdout + done.stderr).strip()
-
 async def main(tap, sim, gate):
 	run, held = Run(gate), []
 	clients = [asyncio.create_task(run.stream(n)) for n in range(STREAMS)] + [asyncio.create_task(run.comer()) for _ in range(2)]
