@@ -29,70 +29,6 @@
 #include <event2/event.h>
 #include <sys/socket.h>
 
-bool pool_has_free(const struct pool *pool, unsigned places)
-{
-	return pool->room + pool->idle_room + pool->nspare >= pool->in + places;
-}
-
-/* Is that idle one more than what was promised? */
-static bool can_spare(const struct pool *pool, const struct pool_socket *idle)
-{
-	return pool_has_free(pool, idle->offer);
-}
-
-/* ---- users ------------------------------------------------------------------------- */
-
-static bool is_dialer(const struct pool_user *user)
-{
-	return user->dial &&
-		(user->state == POOL_USER_IN || user->state == POOL_USER_DIALING);
-}
-
-static void refresh_offers(struct pool *pool);
-
-/* What users can join depends on who connects. */
-static void note_dialers(struct pool *pool)
-{
-	const struct pool_user *first = TAILQ_FIRST(&pool->dialers);
-	uint64_t since = first ? first->turn : ~0ull;
-
-	if (since == pool->dialing_since_turn)
-		return;
-	pool->dialing_since_turn = since;
-	refresh_offers(pool);
-}
-
-static void count_in(struct pool *pool, const struct pool_user *user, unsigned by)
-{
-	if (user->state != POOL_USER_IN)
-		return;
-	pool->in += by;
-	if (user->dial)
-		pool->in_dial += by;
-}
-
-void pool_user_to(struct pool *pool, struct pool_user *user, enum pool_user_state state)
-{
-	bool was = is_dialer(user), is;
-
-	count_in(pool, user, -1u);
-	user->state = state;
-	count_in(pool, user, 1);
-	is = is_dialer(user);
-	if (was == is)
-		return;
-	if (is) {
-		user->turn = pool->turn;
-		user->since_us = clock_us();
-		TAILQ_INSERT_TAIL(&pool->dialers, user, entry);
-		pool->ndialers++;
-	} else {
-		TAILQ_REMOVE(&pool->dialers, user, entry);
-		pool->ndialers--;
-	}
-	note_dialers(pool);
-}
-
 bool pool_must_dial(const struct pool_user *user)
 {
 	return user->dial;
@@ -108,86 +44,6 @@ struct pool_user *pool_companion(const struct pool_user *user, const struct pool
 	return next == user ? TAILQ_NEXT(next, entry) : next;
 }
 
-/* ---- records --------------------------------------------------------------------- */
-
-static unsigned offer_of(const struct pool *pool, const struct pool_socket *s)
-{
-	if (pool->mixed)
-		return 0;
-	if (s->state == SOCKET_IDLE)
-		return s->shared && !pool->serial ? s->most : 1;
-	if (s->state == SOCKET_BUSY && s->shared && !pool->serial && s->nusers < s->most)
-		return s->most - s->nusers;
-	return 0;
-}
-
-static void set_offer(struct pool *pool, struct pool_socket *s, unsigned offer, unsigned later)
-{
-	*(s->state == SOCKET_IDLE ? &pool->idle_room : &pool->room) += offer - s->offer;
-	pool->later += later - s->later;
-	s->offer = offer;
-	s->later = later;
-}
-
-/* After each change of what that depends on. */
-static void refresh_offer(struct pool *pool, struct pool_socket *s)
-{
-	unsigned offer = offer_of(pool, s);
-
-	if (pool->most > 1 && !pool->serial && s->turn >= pool->dialing_since_turn)
-		set_offer(pool, s, 0, offer);
-	else
-		set_offer(pool, s, offer, 0);
-}
-
-static void refresh_offers(struct pool *pool)
-{
-	struct pool_socket *s;
-
-	TAILQ_FOREACH(s, &pool->busy, entry)
-		refresh_offer(pool, s);
-	TAILQ_FOREACH(s, &pool->idle, entry)
-		refresh_offer(pool, s);
-}
-
-static void set_manners(struct pool *pool, bool serial)
-{
-	bool mixed = pool->nserial && pool->seen_http2;
-
-	if (serial == pool->serial && mixed == pool->mixed)
-		return;
-	pool->serial = serial;
-	pool->mixed = mixed;
-	refresh_offers(pool);
-}
-
-/* A connection stands, and speaks HTTP/2 or not. */
-static void learn_manners(struct pool *pool, struct pool_socket *s, bool shared)
-{
-	if (pool->most == 1)
-		return;
-	s->shared = shared;
-	s->serial = !shared;
-	pool->nserial += !shared;
-	pool->nhttp2 += shared;
-	pool->seen_http2 = shared || (pool->seen_http2 && pool->nhttp2);
-	pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, shared);
-	set_manners(pool, !shared);
-}
-
-static void count_gone(struct pool *pool, struct pool_socket *s)
-{
-	pstat_add(pool->provider, PSTAT_SOCKETS_OPEN, -1);
-	if (s->shared) {
-		pstat_add(pool->provider, PSTAT_SOCKETS_HTTP2, -1);
-		pool->nhttp2--;
-	}
-	if (s->serial)
-		pool->nserial--;
-	s->serial = s->shared = false;
-	set_manners(pool, pool->serial);
-}
-
 static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
 {
 	size_t n = pool->nfds ? pool->nfds : 64;
@@ -200,115 +56,6 @@ static void remember_fd(struct pool *pool, int fd, struct pool_socket *s)
 		pool->nfds = n;
 	}
 	pool->by_fd[fd] = s;
-}
-
-void pool_become_spare(struct pool *pool, struct pool_socket *s)
-{
-	s->state = SOCKET_SPARE;
-	s->fd = -1;
-	s->dialer = NULL;
-	s->shared = false;
-	s->local_port = 0;
-	TAILQ_INSERT_TAIL(&pool->spare, s, entry);
-	pool->nspare++;
-}
-
-/* It is no longer idle; what it is now is the caller's to say. */
-static void leave_idle(struct pool *pool, struct pool_socket *s)
-{
-	set_offer(pool, s, 0, 0); /* before its state changes */
-	TAILQ_REMOVE(&pool->idle, s, entry);
-	pool->nidle--;
-	pstat_add(pool->provider, PSTAT_SOCKETS_IDLE, -1);
-	if (s->idle_ticket.state == TICKET_HELD)
-		gate_leave(pool->idle_line, &s->idle_ticket);
-	else
-		pool->nuncounted--;
-}
-
-/* The provider sees the end at once; libcurl closes the descriptor later. The ticket stays held. */
-static void shut(struct pool *pool, struct pool_socket *s)
-{
-	(void)shutdown(s->fd, SHUT_RDWR); /* it may be dead already */
-	s->state = SOCKET_SHUT;
-	pool->nshut++;
-	count_gone(pool, s);
-}
-
-/* Give up a socket that can be spared. */
-static void give_up(struct pool *pool, struct pool_socket *idle)
-{
-	leave_idle(pool, idle);
-	shut(pool, idle);
-	gate_leave(pool->line, &idle->ticket);
-	pool->overtakes = 0;
-}
-
-/* When the oldest that can be spared expires. */
-static void arm(struct pool *pool)
-{
-	const struct pool_socket *oldest = TAILQ_FIRST(&pool->idle);
-	uint64_t now = clock_ms(), due, wait;
-	struct timeval in;
-
-	if (!oldest || !can_spare(pool, oldest)) {
-		event_del(&pool->timer);
-		return;
-	}
-	due = oldest->idle_since_ms + pool->expiry_ms;
-	wait = due > now ? due - now : 0;
-	in = (struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) };
-	event_add(&pool->timer, &in);
-}
-
-static void on_expiry(evutil_socket_t fd, short what, void *arg)
-{
-	struct pool *pool = arg;
-	uint64_t now = clock_ms();
-	struct pool_socket *s;
-
-	while ((s = TAILQ_FIRST(&pool->idle)) && can_spare(pool, s) &&
-		s->idle_since_ms + pool->expiry_ms <= now)
-		give_up(pool, s);
-	arm(pool);
-}
-
-/* Those who are to make a connection of HTTP/2 keep their tickets. */
-static void trim_spare(struct pool *pool)
-{
-	while (pool->nspare > pool->in_dial && pool_has_free(pool, 1)) {
-		struct pool_socket *s = TAILQ_FIRST(&pool->spare);
-
-		TAILQ_REMOVE(&pool->spare, s, entry);
-		pool->nspare--;
-		gate_leave(pool->line, &s->ticket);
-		free(s);
-	}
-}
-
-/* Idle ones that no user is about to take are counted as such, or go. */
-static void trim_idle(struct pool *pool)
-{
-	struct pool_socket *s = TAILQ_LAST(&pool->idle, pool_sockets), *before;
-
-	for (; s && pool->nuncounted > pool->in - pool->in_dial; s = before) {
-		before = TAILQ_PREV(s, pool_sockets, entry);
-		if (s->idle_ticket.state == TICKET_HELD)
-			continue;
-		if (gate_try(pool->idle_line, &s->idle_ticket))
-			pool->nuncounted--;
-		else if (can_spare(pool, s))
-			give_up(pool, s);
-	}
-}
-
-void pool_balance(struct pool *pool)
-{
-	pool_line_serve(pool);
-	trim_spare(pool);
-	trim_idle(pool);
-	pool_line_settle(pool);
-	arm(pool);
 }
 
 /* ---- who has which socket ------------------------------------------------------------ */
@@ -350,7 +97,7 @@ static void seat(struct pool *pool, struct pool_user *user, struct pool_socket *
 	TAILQ_INSERT_TAIL(&s->users, user, entry);
 	s->nusers++;
 	user->socket = s;
-	refresh_offer(pool, s);
+	pool_refresh_offer(pool, s);
 }
 
 /* What the user is now is the caller's to say; the socket may be left without any. */
@@ -361,32 +108,7 @@ static void unseat(struct pool *pool, struct pool_user *user)
 	TAILQ_REMOVE(&s->users, user, entry);
 	s->nusers--;
 	user->socket = NULL;
-	refresh_offer(pool, s);
-}
-
-static void leave_busy(struct pool *pool, struct pool_socket *s)
-{
-	set_offer(pool, s, 0, 0); /* before its state changes */
-	TAILQ_REMOVE(&pool->busy, s, entry);
-}
-
-/* Its last user has left. */
-static void become_idle(struct pool *pool, struct pool_socket *s)
-{
-	leave_busy(pool, s);
-	if (!s->most) {
-		shut(pool, s);
-		gate_leave(pool->line, &s->ticket);
-		return;
-	}
-	s->state = SOCKET_IDLE;
-	s->idle_since_ms = clock_ms();
-	TAILQ_INSERT_TAIL(&pool->idle, s, entry);
-	pool->nidle++;
-	pool->nuncounted++;
-	pstat_add(pool->provider, PSTAT_SOCKETS_IDLE, 1);
-	refresh_offer(pool, s);
-	pool_line_hand_over(pool, s, s->shared ? &pool->overtakes : &s->overtakes);
+	pool_refresh_offer(pool, s);
 }
 
 static void leave_socket(struct pool *pool, struct pool_user *user)
@@ -395,7 +117,7 @@ static void leave_socket(struct pool *pool, struct pool_user *user)
 
 	unseat(pool, user);
 	if (!s->nusers)
-		become_idle(pool, s);
+		pool_become_idle(pool, s);
 }
 
 /* A sole user may have another socket, libcurl decides; else pool_leave() comes. */
@@ -420,16 +142,16 @@ static void closed(struct pool *pool, struct pool_socket *s)
 
 	if (pool->by_fd[s->fd] == s)
 		pool->by_fd[s->fd] = NULL;
-	count_gone(pool, s);
+	pool_count_gone(pool, s);
 	if (s->state == SOCKET_DIALED) {
 		TAILQ_REMOVE(&dialer->dialed, s, entry);
 		if (TAILQ_EMPTY(&dialer->dialed))
 			pool_user_to(pool, dialer, POOL_USER_IN);
 	} else if (s->state == SOCKET_BUSY) {
 		lose_users(pool, s);
-		leave_busy(pool, s);
+		pool_leave_busy(pool, s);
 	} else {
-		leave_idle(pool, s);
+		pool_leave_idle(pool, s);
 	}
 	pool_become_spare(pool, s);
 }
@@ -453,7 +175,7 @@ void pool_leave(struct pool *pool, struct pool_user *user)
 		unseat(pool, user);
 		pool_user_to(pool, user, POOL_USER_OUT);
 		if (!s->nusers)
-			become_idle(pool, s);
+			pool_become_idle(pool, s);
 		break;
 	case POOL_USER_IN:
 	case POOL_USER_STRAY:
@@ -469,7 +191,7 @@ void pool_doom(struct pool *pool, struct pool_user *user)
 	if (user->state != POOL_USER_SEATED)
 		return;
 	user->socket->most = 0;
-	refresh_offer(pool, user->socket);
+	pool_refresh_offer(pool, user->socket);
 }
 
 bool pool_has_shut(const struct pool *pool)
@@ -479,17 +201,7 @@ bool pool_has_shut(const struct pool *pool)
 
 void pool_poll(struct pool *pool)
 {
-	struct gate_reading all;
-	struct pool_socket *oldest;
-
-	while ((oldest = TAILQ_FIRST(&pool->idle)) && can_spare(pool, oldest)) {
-		gate_read(pool->shm, SHM_GATE_POOL(pool->provider), &all);
-		if (gate_next(pool->line) == GATE_NEXT_NOBODY && all.used <= all.limit)
-			break;
-		if (!pool_line_hand_over(pool, oldest,
-			    oldest->shared ? &pool->overtakes : &oldest->overtakes))
-			give_up(pool, oldest);
-	}
+	pool_yield(pool);
 	gate_poll(pool->line);
 	pool_line_serve(pool);
 	pool_line_settle(pool);
@@ -516,8 +228,8 @@ static struct pool_socket *ticket_for(struct pool *pool, const struct pool_user 
 		return NULL;
 	}
 	/* libcurl does not want the idle one that was meant for it. */
-	leave_idle(pool, idle);
-	shut(pool, idle);
+	pool_leave_idle(pool, idle);
+	pool_shut(pool, idle);
 	s->ticket = idle->ticket;
 	return s;
 }
@@ -530,7 +242,7 @@ static void learn_room(struct pool *pool)
 	TAILQ_FOREACH(s, &pool->busy, entry) {
 		if (s->most > s->nusers)
 			s->most = s->nusers;
-		refresh_offer(pool, s);
+		pool_refresh_offer(pool, s);
 	}
 }
 
@@ -546,7 +258,7 @@ static void dialed(struct pool *pool, struct pool_user *user, struct pool_socket
 		closed(pool, pool->by_fd[fd]);
 	remember_fd(pool, fd, s);
 	TAILQ_INSERT_TAIL(&user->dialed, s, entry);
-	if (!is_dialer(user)) {
+	if (!pool_is_dialer(user)) {
 		pool_user_to(pool, user, POOL_USER_STRAY);
 		user->dial = pool->most > 1;
 	}
@@ -634,7 +346,7 @@ static struct pool_socket *open_one(struct pool *pool, const char *local_ip, int
 	struct pool_socket *s = with_address(&pool->idle, local_ip, local_port);
 
 	if (s) {
-		leave_idle(pool, s);
+		pool_leave_idle(pool, s);
 		return s;
 	}
 	s = with_address(&pool->busy, local_ip, local_port);
@@ -657,7 +369,7 @@ bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, 
 		s = winner(pool, user, local_ip, local_port);
 		if (!s)
 			return false;
-		learn_manners(pool, s, shared);
+		pool_learn_manners(pool, s, shared);
 	} else {
 		if (user->state == POOL_USER_SEATED) {
 			leave_socket(pool, user);
@@ -696,7 +408,7 @@ struct pool *pool_open(struct event_base *base, struct shm *shm, unsigned provid
 	pool->granted = granted;
 	pool->line = gate_line_open(shm, SHM_GATE_POOL(provider), pool_line_granted, pool);
 	pool->idle_line = gate_line_open(shm, SHM_GATE_IDLE(provider), no_wait, pool);
-	evtimer_assign(&pool->timer, base, on_expiry, pool);
+	evtimer_assign(&pool->timer, base, pool_expire, pool);
 	TAILQ_INIT(&pool->asked);
 	TAILQ_INIT(&pool->spare);
 	TAILQ_INIT(&pool->busy);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pool_inside.h - what pool.c (the sockets and who uses them) and pool_line.c (who waits) share.
+ * pool_inside.h - what the files of a pool share: pool.c (the sockets and who uses them), pool_sharing.c (how
+ * many more they have room for), pool_idle.c (those that nobody uses), pool_line.c (who waits).
  */
 #ifndef WORKER_PROVIDER_POOL_INSIDE_H
 #define WORKER_PROVIDER_POOL_INSIDE_H
@@ -71,13 +72,37 @@ struct pool {
 	size_t nfds;
 };
 
-/* ---- pool.c ---- */
+/* ---- pool_sharing.c ---- */
 
+/* It makes a connection of HTTP/2, it is hoped. */
+bool pool_is_dialer(const struct pool_user *user);
 void pool_user_to(struct pool *pool, struct pool_user *user, enum pool_user_state state);
-/* It has its ticket, and no descriptor (any more). */
-void pool_become_spare(struct pool *pool, struct pool_socket *s);
 /* Free places: more than users who were let in. */
 bool pool_has_free(const struct pool *pool, unsigned places);
+/* What the socket offers has changed with its state or its users. */
+void pool_refresh_offer(struct pool *pool, struct pool_socket *s);
+/* It offers nothing any more; before its state changes. */
+void pool_withdraw_offer(struct pool *pool, struct pool_socket *s);
+/* A connection stands, and speaks HTTP/2 (shared) or not. */
+void pool_learn_manners(struct pool *pool, struct pool_socket *s, bool shared);
+/* It is open no more. */
+void pool_count_gone(struct pool *pool, struct pool_socket *s);
+
+/* ---- pool_idle.c ---- */
+
+/* It has its ticket, and no descriptor (any more). */
+void pool_become_spare(struct pool *pool, struct pool_socket *s);
+/* Its last user has left. */
+void pool_become_idle(struct pool *pool, struct pool_socket *s);
+/* It is no longer idle, or busy; what it is now is the caller's to say. */
+void pool_leave_idle(struct pool *pool, struct pool_socket *s);
+void pool_leave_busy(struct pool *pool, struct pool_socket *s);
+/* The provider sees the end at once; libcurl closes the descriptor later. The ticket stays held. */
+void pool_shut(struct pool *pool, struct pool_socket *s);
+/* Idle ones go to whoever waits, of our own or at other workers, or beyond a limit that was lowered. */
+void pool_yield(struct pool *pool);
+/* The oldest idle one has expired (event_callback_fn; arg: the pool). */
+void pool_expire(evutil_socket_t fd, short what, void *arg);
 /* After each change: give back what nobody needs, let in who may. */
 void pool_balance(struct pool *pool);
 
