@@ -93,7 +93,7 @@ static void apply_tallies(struct shm *shm, const struct conf_provider *p)
 /* What is beside the gates and the window. Parked keys may be other ones now. */
 static void apply_standing(struct shm *shm, const struct conf_provider *p)
 {
-	tokens_set_limit(shm, p->place, p->tokens_per_minute, window_ms());
+	tokens_set_limit(shm, SHM_TOKENS_PROVIDER(p->place), p->tokens_per_minute, window_ms());
 	for (unsigned k = 0; k < SHM_KEYS; k++)
 		key_unpark(shm, p->place, k);
 	if (!p->adaptive)
@@ -105,7 +105,8 @@ static struct shm_client_spec client_spec(const struct conf_client *c)
 {
 	return (struct shm_client_spec){ .name = c->name, .max_connections = c->max_connections,
 		.concurrent_requests = c->concurrent_requests,
-		.requests_per_minute = (uint32_t)c->requests_per_minute };
+		.requests_per_minute = (uint32_t)c->requests_per_minute,
+		.tokens_per_minute = c->tokens_per_minute };
 }
 
 static struct shm_client_spec *client_specs(const struct conf *conf)
@@ -307,6 +308,7 @@ static void apply_client(struct shm *shm, const struct conf_client *c)
 	count_client(shm, c);
 	if (window_set_limit(shm, SHM_WINDOW_CLIENT(c->place), spec.requests_per_minute) < 0)
 		log_error("master", "no room in the segment for requests_per_minute of '%s'", c->name);
+	tokens_set_limit(shm, SHM_TOKENS_CLIENT(c->place), spec.tokens_per_minute, window_ms());
 }
 
 void limits_apply(struct shm *shm, const struct conf *conf)

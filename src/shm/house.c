@@ -5,6 +5,7 @@
 
 #include "base/bug.h"
 #include "shm/flow.h"
+#include "shm/tokens.h"
 
 #include <sys/random.h>
 
@@ -39,6 +40,8 @@ uint64_t house_plan(struct shm_header *h, const struct shm_spec *spec, uint64_t 
 	at = h->house_at + (uint64_t)(1 + 2 * h->nclients) * h->gate_bytes;
 	h->client_names_at = at;
 	at = round_up(at + h->nclients * SHM_NAME_BYTES, SHM_LINE);
+	h->client_tokens_at = at;
+	at += h->nclients * sizeof(struct shm_tokens);
 	h->client_windows_at = at;
 	at += h->nclients * sizeof(struct shm_window);
 	for (unsigned i = 0; i < h->nclients; i++)
@@ -100,6 +103,7 @@ bool shm_client_install(struct shm *shm, unsigned place, const struct shm_client
 		spec->concurrent_requests);
 	snprintf(window->name, SHM_NAME_BYTES, "clients.keys.%.50s.requests_per_minute", spec->name);
 	atomic_store(&window->limit, spec->requests_per_minute);
+	tokens_set_limit(shm, SHM_TOKENS_CLIENT(place), spec->tokens_per_minute, window->window_ms);
 	if (place == used)
 		atomic_store(&h->clients_used, used + 1);
 	return true;

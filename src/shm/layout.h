@@ -21,7 +21,7 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 5u
+#define SHM_ABI 6u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -75,6 +75,7 @@ struct shm_header {
 	_Atomic int32_t writer; /* pid of the master in shm_master_lock(); 0: none */
 	struct shm_reload reload;
 	uint64_t tallies_at; /* SHM_TALLIES of them */
+	uint64_t client_tokens_at;
 } SHM_ALIGNED;
 
 /* A worker's place. The master writes the first line, the worker the rest (and `state`). */
@@ -141,6 +142,13 @@ struct shm_window {
 
 #define TOKENS_PIECES 128u /* a power of two */
 
+/* Tokens per minute. The limit is the master's; all may write the words, one compare-and-swap at a time. */
+struct shm_tokens {
+	_Atomic uint64_t limit SHM_ALIGNED; /* 0: none */
+	_Atomic uint64_t window_ms;
+	_Atomic uint64_t word[TOKENS_PIECES] SHM_ALIGNED;
+};
+
 /*
  * What all workers know about a provider. All may write all of it, one compare-and-swap at a time;
  * the .c files of the same names say what a word is made of.
@@ -153,10 +161,8 @@ struct shm_standing {
 	_Atomic uint64_t learnt SHM_ALIGNED;
 	_Atomic uint64_t learn_cut_after_ms;
 	_Atomic uint64_t learn_cuts;
-	_Atomic uint64_t tokens_limit SHM_ALIGNED; /* 0: none; the master writes it, */
-	_Atomic uint64_t tokens_window_ms;	   /* and this */
 	_Atomic uint64_t parked_until_ms[SHM_KEYS] SHM_ALIGNED;
-	_Atomic uint64_t tokens[TOKENS_PIECES] SHM_ALIGNED;
+	struct shm_tokens tokens;
 };
 
 /* The histograms of stats.def, in order. */
@@ -213,6 +219,7 @@ _Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line count
 _Static_assert(offsetof(struct shm_gate, cell) == 256, "cells begin on a line");
 _Static_assert(sizeof(struct shm_window) == 320, "shm_window");
 _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
+_Static_assert(sizeof(struct shm_tokens) == 1088, "shm_tokens");
 _Static_assert(sizeof(struct shm_standing) == 1408, "shm_standing");
 _Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
 _Static_assert(sizeof(struct shm_tally) == 196, "shm_tally");
@@ -243,6 +250,7 @@ struct shm_slot *shm_slot_at(const struct shm *shm, unsigned slot);
 struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate);
 struct shm_window *shm_window_at(const struct shm *shm, unsigned window);
 struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider);
+struct shm_tokens *shm_tokens_at(const struct shm *shm, unsigned which);
 
 static inline struct shm_stats *shm_stats_at(const struct shm *shm)
 {

@@ -103,7 +103,7 @@ void provider_read(const struct shm *shm, unsigned p, uint64_t now_ms, double va
 	read_gate(shm, SHM_GATE_PROVIDER(p), &permits);
 	if (SHM_WINDOW_PROVIDER(p) < shm_nwindows(shm))
 		window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &rpm);
-	tokens_read(shm, p, now_ms, &tpm);
+	tokens_read(shm, SHM_TOKENS_PROVIDER(p), now_ms, &tpm);
 	circuit_read(shm, p, now_ms, &circuit);
 	value[PROVIDER_IN_FLIGHT] = (double)permits.used;
 	value[PROVIDER_CONCURRENT] = (double)(permits.learnt && permits.learnt < permits.limit

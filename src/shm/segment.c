@@ -233,7 +233,9 @@ static const char *why_unfit(const struct shm *shm)
 		h->stats_at + sizeof(struct shm_stats) + (h->nslots + 2) * h->stats_block_bytes >
 			h->standing_at ||
 		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->house_at ||
-		h->house_at > h->client_windows_at || h->client_windows_at > h->flows_at ||
+		h->house_at > h->client_tokens_at ||
+		h->client_tokens_at + h->nclients * sizeof(struct shm_tokens) > h->client_windows_at ||
+		h->client_windows_at > h->flows_at ||
 		h->flows_at > h->total_bytes)
 		return "damaged";
 	return NULL;
@@ -438,6 +440,16 @@ struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider)
 {
 	BUG_ON(provider >= shm->header->nproviders);
 	return shm_at(shm, shm->header->standing_at + provider * sizeof(struct shm_standing));
+}
+
+struct shm_tokens *shm_tokens_at(const struct shm *shm, unsigned which)
+{
+	const struct shm_header *h = shm->header;
+
+	if (which < SHM_HOUSE)
+		return &shm_standing_at(shm, which)->tokens;
+	BUG_ON(which - SHM_HOUSE >= h->nclients);
+	return shm_at(shm, h->client_tokens_at + (which - SHM_HOUSE) * sizeof(struct shm_tokens));
 }
 
 unsigned shm_nslots(const struct shm *shm)

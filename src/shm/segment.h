@@ -32,6 +32,7 @@ struct shm_client_spec {
 	uint64_t max_connections;
 	uint64_t concurrent_requests;
 	uint32_t requests_per_minute;
+	uint64_t tokens_per_minute;
 };
 /* What the master wants in the segment; texts are copied. */
 struct shm_spec {
@@ -49,13 +50,13 @@ struct shm_spec {
 	unsigned nclients;
 	const struct shm_client_spec *clients;
 	unsigned client_room; /* keys that there shall be room for, also by a reload */
-	uint32_t client_window_ms;
+	uint32_t client_window_ms; /* of requests_per_minute and tokens_per_minute */
 };
 
 /*
- * The fixed places of the gates and windows, so that all rooms agree:
+ * The fixed places of the gates, windows and token counts, so that all rooms agree:
  * gate 0 is the house (max_connections); provider p has three gates, for permits, for sockets and
- * for those sockets that are idle, and one window.
+ * for those sockets that are idle, one window, and one count of tokens.
  */
 #define SHM_GATE_PLACES 0u
 #define SHM_GATE_PROVIDER(p) (1u + 3 * (p))
@@ -63,16 +64,18 @@ struct shm_spec {
 #define SHM_GATE_IDLE(p) (3u + 3 * (p))
 #define SHM_GATES(nproviders) (1u + 3 * (nproviders))
 #define SHM_WINDOW_PROVIDER(p) (p)
+#define SHM_TOKENS_PROVIDER(p) (p)
 /*
  * Numbers of the house's own, which do not depend on how many providers there are: pending
- * connections; key k of clients has two gates (one of its own connections, one of requests) and a window. A gate
- * that does not limit has SHM_NO_LIMIT.
+ * connections; key k of clients has two gates (one of its own connections, one of requests), a window, and a
+ * count of tokens. A gate that does not limit has SHM_NO_LIMIT.
  */
 #define SHM_HOUSE 0x10000u
 #define SHM_GATE_PENDING SHM_HOUSE
 #define SHM_GATE_CLIENT_PLACES(k) (SHM_HOUSE + 1 + 2 * (k))
 #define SHM_GATE_CLIENT_REQUESTS(k) (SHM_HOUSE + 2 + 2 * (k))
 #define SHM_WINDOW_CLIENT(k) (SHM_HOUSE + (k))
+#define SHM_TOKENS_CLIENT(k) (SHM_HOUSE + (k))
 #define SHM_NO_LIMIT (1ull << 32)
 
 /*

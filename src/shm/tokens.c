@@ -29,14 +29,14 @@ struct pieces {
 };
 
 /* False: there is no limit. */
-static bool pieces_of(const struct shm *shm, unsigned provider, struct pieces *p)
+static bool pieces_of(const struct shm *shm, unsigned which, struct pieces *p)
 {
-	struct shm_standing *s = shm_standing_at(shm, provider);
+	struct shm_tokens *t = shm_tokens_at(shm, which);
 
 	p->moved = NULL;
-	p->word = s->tokens;
-	p->limit = atomic_load(&s->tokens_limit);
-	p->piece_ms = atomic_load(&s->tokens_window_ms) / PER_WINDOW;
+	p->word = t->word;
+	p->limit = atomic_load(&t->limit);
+	p->piece_ms = atomic_load(&t->window_ms) / PER_WINDOW;
 	if (!p->piece_ms)
 		p->piece_ms = 1;
 	return p->limit != 0;
@@ -135,7 +135,7 @@ static void promised(struct tokens_promise *promise, const struct pieces *p, uin
 	promise->until_ms = (piece + 1) * p->piece_ms;
 }
 
-bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t latest_ms,
+bool tokens_take(struct shm *shm, unsigned which, uint64_t now_ms, uint64_t latest_ms,
 	uint64_t tokens, struct tokens_promise *promise)
 {
 	uint64_t now_piece, piece;
@@ -143,7 +143,7 @@ bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t l
 	struct pieces p;
 
 	*promise = (struct tokens_promise){ .at_ms = now_ms };
-	if (!pieces_of(shm, provider, &p) || !tokens)
+	if (!pieces_of(shm, which, &p) || !tokens)
 		return true;
 	if (tokens > p.limit) /* fits into an empty window only */
 		tokens = p.limit;
@@ -164,13 +164,13 @@ bool tokens_take(struct shm *shm, unsigned provider, uint64_t now_ms, uint64_t l
 	return false;
 }
 
-bool tokens_advance(struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_promise *promise)
+bool tokens_advance(struct shm *shm, unsigned which, uint64_t now_ms, struct tokens_promise *promise)
 {
 	struct tokens_promise before = *promise;
 	uint64_t piece;
 	struct pieces p;
 
-	if (!promise->tokens || !pieces_of(shm, provider, &p))
+	if (!promise->tokens || !pieces_of(shm, which, &p))
 		return false;
 	p.moved = &before;
 	for (piece = now_ms / p.piece_ms; piece * p.piece_ms < before.at_ms; piece++) {
@@ -180,17 +180,17 @@ bool tokens_advance(struct shm *shm, unsigned provider, uint64_t now_ms, struct 
 			continue;
 		promise->at_ms = piece * p.piece_ms > now_ms ? piece * p.piece_ms : now_ms;
 		promised(promise, &p, piece, before.tokens);
-		tokens_return(shm, provider, &before);
+		tokens_return(shm, which, &before);
 		return true;
 	}
 	return false;
 }
 
-void tokens_settle(struct shm *shm, unsigned provider, struct tokens_promise *promise, uint64_t actual)
+void tokens_settle(struct shm *shm, unsigned which, struct tokens_promise *promise, uint64_t actual)
 {
 	struct pieces p;
 
-	if (!promise->tokens || !pieces_of(shm, provider, &p))
+	if (!promise->tokens || !pieces_of(shm, which, &p))
 		return;
 	if (actual > UINT32_MAX)
 		actual = UINT32_MAX;
@@ -200,33 +200,33 @@ void tokens_settle(struct shm *shm, unsigned provider, struct tokens_promise *pr
 	promise->tokens = actual;
 }
 
-void tokens_return(struct shm *shm, unsigned provider, struct tokens_promise *promise)
+void tokens_return(struct shm *shm, unsigned which, struct tokens_promise *promise)
 {
 	struct pieces p;
 
-	if (promise->tokens && pieces_of(shm, provider, &p))
+	if (promise->tokens && pieces_of(shm, which, &p))
 		add(&p, promise->piece, -(int64_t)promise->tokens);
 	promise->tokens = 0;
 }
 
-void tokens_set_limit(struct shm *shm, unsigned provider, uint64_t limit, uint32_t window_ms)
+void tokens_set_limit(struct shm *shm, unsigned which, uint64_t limit, uint32_t window_ms)
 {
-	struct shm_standing *s = shm_standing_at(shm, provider);
+	struct shm_tokens *t = shm_tokens_at(shm, which);
 
-	if (atomic_exchange(&s->tokens_window_ms, window_ms) != window_ms)
+	if (atomic_exchange(&t->window_ms, window_ms) != window_ms)
 		for (unsigned i = 0; i < TOKENS_PIECES; i++)
-			atomic_store(&s->tokens[i], 0);
-	atomic_store(&s->tokens_limit, limit < UINT32_MAX ? limit : UINT32_MAX);
+			atomic_store(&t->word[i], 0);
+	atomic_store(&t->limit, limit < UINT32_MAX ? limit : UINT32_MAX);
 }
 
-void tokens_read(const struct shm *shm, unsigned provider, uint64_t now_ms, struct tokens_reading *r)
+void tokens_read(const struct shm *shm, unsigned which, uint64_t now_ms, struct tokens_reading *r)
 {
 	struct pieces p;
 	uint32_t now_piece;
 
-	pieces_of(shm, provider, &p);
+	pieces_of(shm, which, &p);
 	*r = (struct tokens_reading){ .limit = p.limit,
-		.window_ms = atomic_load(&shm_standing_at(shm, provider)->tokens_window_ms) };
+		.window_ms = atomic_load(&shm_tokens_at(shm, which)->window_ms) };
 	now_piece = (uint32_t)(now_ms / p.piece_ms);
 	for (unsigned i = 0; i < TOKENS_PIECES; i++) {
 		uint64_t word = atomic_load(&p.word[i]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* standing_unit.h - a segment with two providers and all their gates; the tests use the second. */
+/* standing_unit.h - a segment with two providers and all their gates, and room for keys; the tests use the second provider. */
 #ifndef STANDING_UNIT_H
 #define STANDING_UNIT_H
 
@@ -15,7 +15,7 @@ static inline struct shm *standing_segment(uint64_t concurrent_requests)
 	static const char *const providers[] = { "other", "sim" };
 	struct shm_gate_spec gates[SHM_GATES(2)];
 	struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = ARRAY_SIZE(gates), .gates = gates,
-		.nproviders = 2, .providers = providers };
+		.nproviders = 2, .providers = providers, .client_room = 3 };
 	char error[256];
 	struct shm *shm;
 

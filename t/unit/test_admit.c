@@ -32,7 +32,7 @@ static struct exchange guest = { .port = &port };
 static void open_house(uint64_t places)
 {
 	struct shm_gate_spec gate = { "chat.websocket.concurrency.max_connections", places };
-	struct shm_client_spec clients[] = { { "alice", 2, 0, 0 } };
+	struct shm_client_spec clients[] = { { "alice", 2, 0, 0, 0 } };
 	struct shm_spec spec = { .nslots = 1, .ngates = 1, .gates = &gate, .pending = 2, .nclients = 1,
 		.clients = clients, .client_window_ms = 60000 };
 	char error[256], path[64], log_path[] = "/tmp/headgate-unit-log-XXXXXX";

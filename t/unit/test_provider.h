@@ -405,6 +405,7 @@ static inline void rig_open_conf(struct rig *rig, const struct rig_options *o)
 	};
 	rig->conf = (struct conf){ .providers = rig->provider, .nproviders = 1 };
 	if (o->key.name) {
+		rig->key.name = (char *)o->key.name;
 		rig->conf.clients = &rig->key;
 		rig->conf.nclients = 1;
 		rig->client = (struct provider_client){ .keyed = true };

@@ -2,6 +2,8 @@
 /* provider: the line for permits, requests per minute, and who leaves them early. */
 #include "test_provider.h"
 
+#include "shm/tokens.h"
+
 #define CALLS 20
 
 START_TEST(never_more_than_the_permits)
@@ -207,6 +209,53 @@ START_TEST(a_key_has_so_many_requests_a_minute)
 }
 END_TEST
 
+static uint64_t key_tokens(struct rig *rig)
+{
+	struct tokens_reading r;
+
+	tokens_read(rig->shm, SHM_TOKENS_CLIENT(0), clock_ms(), &r);
+	return r.used;
+}
+
+/* By estimate (15 bytes, and 256 tokens of an answer while none has been seen); then as reported. */
+START_TEST(a_key_has_so_many_tokens_a_minute)
+{
+	struct asked a[3] = { 0 }, waits = { 0 }, cut = { 0 };
+	struct rig rig;
+
+	rig_open(&rig, &(struct rig_options){ .key = { "alice", 0, 1, 0, 500 } });
+	for (int i = 0; i < 2; i++)
+		ask(&a[i], &rig, "/stream");
+	ck_assert_uint_eq(key_tokens(&rig), 3 + 256);
+	for (int i = 0; i < 2; i++)
+		RUN_UNTIL(&rig, a[i].ends);
+	ck_assert_int_eq(a[0].result.ending, END_COMPLETE);
+	ck_assert_int_eq(a[1].result.ending, END_KEY_TOKENS);
+	ck_assert_str_eq(a[1].result.limit, "clients.keys.alice.tokens_per_minute");
+	ck_assert_uint_gt(a[1].result.retry_after_ms, 50000);
+	ck_assert_uint_le(a[1].result.retry_after_ms, 62000);
+	ck_assert_uint_eq(a[1].result.attempts, 0);
+	ck_assert_uint_eq(key_tokens(&rig), 11 + 3);
+	/* The same as the second, which cost nothing, is let in now. */
+	ask_and_wait(&a[2], &rig, "/stream");
+	ck_assert_int_eq(a[2].result.ending, END_COMPLETE);
+	ck_assert_uint_eq(key_tokens(&rig), 2 * (11 + 3));
+	/* One that leaves the line pays nothing; one that is cut for what it had. */
+	ask(&cut, &rig, "/stalls");
+	RUN_UNTIL(&rig, cut.events);
+	ask(&waits, &rig, "/stream");
+	ck_assert_uint_gt(key_tokens(&rig), 400);
+	call_cancel(waits.call);
+	call_cancel(cut.call);
+	ck_assert_uint_eq(key_tokens(&rig), 2 * (11 + 3) + 3 + cut.events);
+	for (int i = 0; i < 3; i++)
+		asked_release(&a[i]);
+	asked_release(&waits);
+	asked_release(&cut);
+	rig_close(&rig);
+}
+END_TEST
+
 /* In no window of W ms does the provider see more than N; the rest comes later, in order. */
 START_TEST(window_is_kept_as_the_provider_sees_it)
 {
@@ -350,7 +399,8 @@ int main(void)
 	UNIT_RUN("provider_limits", never_more_than_the_permits, position_counts_down,
 		cancel_gives_back_at_once, cancel_of_the_granted_one_serves_the_next,
 		queue_timeout_names_its_limit, a_key_waits_in_its_own_line,
-		a_key_has_so_many_requests_a_minute, window_is_kept_as_the_provider_sees_it,
+		a_key_has_so_many_requests_a_minute,
+		a_key_has_so_many_tokens_a_minute, window_is_kept_as_the_provider_sees_it,
 		window_too_late_is_refused_and_costs_nothing,
 		window_promised_ahead_loses_nothing, window_missed_takes_another_appointment,
 		failed_connect_costs_no_request);

@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "base/bug.h"
 #include "base/clock.h"
+#include "shm/tokens.h"
 #include "shm_unit.h"
 
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 static const struct shm_gate_spec gates[] = { { "places", 100 }, { "llm.a", 25 }, { "llm.b", 3 } };
 static const struct shm_window_spec windows[] = { { "rpm.a", 3500, 60000 }, { "rpm.b", 0, 60000 } };
 static const char *const providers[] = { "a", "b" };
-static const struct shm_client_spec clients[] = { { "alice", 3, 0, 60 }, { "bob", 0, 7, 0 } };
+static const struct shm_client_spec clients[] = { { "alice", 3, 0, 60, 5000 }, { "bob", 0, 7, 0, 0 } };
 static const struct shm_spec spec = { .nslots = 5, .ngates = 3, .gates = gates, .nwindows = 2,
 	.windows = windows, .nproviders = 2, .providers = providers, .pending = 50, .nclients = 2,
 	.clients = clients, .client_room = 3, .client_window_ms = 60000 };
@@ -42,6 +43,7 @@ START_TEST(tools_see_what_the_master_made)
 	struct shm *shm = create(), *tool;
 	struct gate_reading gate;
 	struct window_reading window;
+	struct tokens_reading tokens;
 	struct stat st;
 	char error[256];
 
@@ -73,6 +75,8 @@ START_TEST(tools_see_what_the_master_made)
 	ck_assert_uint_eq(gate.limit, SHM_NO_LIMIT);
 	window_read(tool, SHM_WINDOW_CLIENT(0), clock_ms(), &window);
 	ck_assert_uint_eq(window.limit, 60);
+	tokens_read(tool, SHM_TOKENS_CLIENT(0), clock_ms(), &tokens);
+	ck_assert_uint_eq(tokens.limit, 5000);
 	gate_read(tool, SHM_GATE_PENDING, &gate);
 	ck_assert_uint_eq(gate.limit, 50);
 	ck_assert_int_eq(shm_master_pid(tool), getpid());
@@ -112,7 +116,8 @@ START_TEST(parts_do_not_overlap)
 	ck_assert_uint_ge(h->standing_at, h->stats_at + SHM_LINE + 7 * h->stats_block_bytes);
 	ck_assert_uint_ge(h->house_at, h->standing_at + 2 * sizeof(struct shm_standing));
 	ck_assert_uint_ge(h->client_names_at, h->house_at + 7 * h->gate_bytes);
-	ck_assert_uint_ge(h->client_windows_at, h->client_names_at + 3 * SHM_NAME_BYTES);
+	ck_assert_uint_ge(h->client_tokens_at, h->client_names_at + 3 * SHM_NAME_BYTES);
+	ck_assert_uint_ge(h->client_windows_at, h->client_tokens_at + 3 * sizeof(struct shm_tokens));
 	window = shm_window_at(shm, SHM_WINDOW_CLIENT(0));
 	for (unsigned i = 0; i < 3; i++, window++) {
 		ck_assert_uint_ge(window->ring_at, h->client_windows_at + 3 * sizeof(struct shm_window));
@@ -123,14 +128,14 @@ START_TEST(parts_do_not_overlap)
 	ck_assert_uint_ge(h->total_bytes, h->flows_at + 3 * 6 * h->flow_bytes);
 	ck_assert_uint_ge(h->stats_block_bytes, sizeof(struct stats_block) + 2 * sizeof(struct stats_provider));
 	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes | h->standing_at |
-		h->house_at | h->client_windows_at | h->flows_at | h->flow_bytes) % SHM_LINE, 0);
+		h->house_at | h->client_tokens_at | h->client_windows_at | h->flows_at | h->flow_bytes) % SHM_LINE, 0);
 }
 END_TEST
 
 START_TEST(keys_come_later_while_there_is_room)
 {
 	struct shm *shm = create();
-	struct shm_client_spec carol = { "carol", 1, 2, 3 }, dave = { "dave", 0, 0, 0 };
+	struct shm_client_spec carol = { "carol", 1, 2, 3, 4 }, dave = { "dave", 0, 0, 0, 0 };
 	struct gate_reading gate;
 
 	ck_assert(shm_client_install(shm, 2, &carol));
@@ -308,6 +313,7 @@ static const struct drawn {
 	FIELD(shm_header, reload), FIELD(shm_reload, version), FIELD(shm_reload, result),
 	FIELD(shm_reload, at_ms), FIELD(shm_reload, good), FIELD(shm_reload, failed),
 	FIELD(shm_reload, text), FIELD(shm_header, tallies_at),
+	FIELD(shm_header, client_tokens_at),
 	WHOLE(shm_slot), FIELD(shm_slot, state), FIELD(shm_slot, pid), FIELD(shm_slot, generation),
 	FIELD(shm_slot, started_ms), FIELD(shm_slot, door), FIELD(shm_slot, conf_generation),
 	FIELD(shm_slot, heartbeat_ms), FIELD(shm_slot, last_words),
@@ -326,9 +332,9 @@ static const struct drawn {
 	WHOLE(shm_standing), FIELD(shm_standing, budget), FIELD(shm_standing, circuit),
 	FIELD(shm_standing, circuit_recent), FIELD(shm_standing, circuit_opened),
 	FIELD(shm_standing, learnt), FIELD(shm_standing, learn_cut_after_ms),
-	FIELD(shm_standing, learn_cuts), FIELD(shm_standing, tokens_limit),
-	FIELD(shm_standing, tokens_window_ms), FIELD(shm_standing, parked_until_ms),
-	FIELD(shm_standing, tokens),
+	FIELD(shm_standing, learn_cuts), FIELD(shm_standing, parked_until_ms),
+	FIELD(shm_standing, tokens), WHOLE(shm_tokens), FIELD(shm_tokens, limit),
+	FIELD(shm_tokens, window_ms), FIELD(shm_tokens, word),
 };
 
 /* Each line `| name | offset | bytes |...` of the drawing is one of these, and each of these a line. */

@@ -297,6 +297,28 @@ START_TEST(more_than_the_limit_goes_alone)
 }
 END_TEST
 
+/* Providers and keys of clients each have a count of their own. */
+START_TEST(a_key_and_a_provider_do_not_share_tokens)
+{
+	static const unsigned all[] = { SHM_TOKENS_PROVIDER(0), SHM_TOKENS_PROVIDER(1), SHM_TOKENS_CLIENT(0),
+		SHM_TOKENS_CLIENT(1), SHM_TOKENS_CLIENT(2) };
+	struct shm *shm = standing_segment(10);
+	struct tokens_promise a;
+	struct tokens_reading r;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
+		tokens_set_limit(shm, all[i], 1000 + i, W);
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
+		ck_assert(tokens_take(shm, all[i], T0, T0, 1000 + i, &a));
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		ck_assert(!tokens_take(shm, all[i], T0, T0, 1, &a));
+		ck_assert_uint_eq(a.at_ms, T0 + W + PIECE);
+		tokens_read(shm, all[i], T0, &r);
+		ck_assert_uint_eq(r.used, 1000 + i);
+	}
+}
+END_TEST
+
 /* Demand without end on one clock: the whole limit is used, and never more of it. */
 START_TEST(no_window_holds_more_than_the_limit)
 {
@@ -337,5 +359,6 @@ int main(void)
 		half_of_twenty_lately_open_it, failed_probes_double_the_time_up_to_a_minute,
 		one_probe_at_a_time_and_not_for_ever, tokens_wait_for_old_ones_to_leave_the_window,
 		returned_and_settled_tokens_count_no_more, more_than_the_limit_goes_alone,
+		a_key_and_a_provider_do_not_share_tokens,
 		no_window_holds_more_than_the_limit);
 }

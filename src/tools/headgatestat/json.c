@@ -8,6 +8,7 @@
 #include "shm/gate.h"
 #include "shm/reclaim.h"
 #include "shm/stats.h"
+#include "shm/tokens.h"
 #include "shm/window.h"
 
 #include <jansson.h>
@@ -50,6 +51,18 @@ static json_t *window_object(const struct shm *shm, unsigned window)
 	return o;
 }
 
+static json_t *tokens_object(const struct shm *shm, unsigned which)
+{
+	json_t *o = json_object();
+	struct tokens_reading r;
+
+	tokens_read(shm, which, clock_ms(), &r);
+	put_number(o, "limit", r.limit);
+	put_number(o, "used", r.used);
+	put_number(o, "window_ms", r.window_ms);
+	return o;
+}
+
 static json_t *histogram_object(const struct shm *shm, unsigned provider, enum pstat_id id)
 {
 	json_t *o = json_object(), *buckets = json_array();
@@ -81,6 +94,7 @@ static json_t *provider_object(const struct shm *shm, unsigned provider)
 	}
 	if (SHM_WINDOW_PROVIDER(provider) < shm_nwindows(shm))
 		put(o, "requests_per_minute", window_object(shm, SHM_WINDOW_PROVIDER(provider)));
+	put(o, "tokens_per_minute", tokens_object(shm, SHM_TOKENS_PROVIDER(provider)));
 	for (unsigned i = 0; i < PSTAT_COUNT; i++) {
 		if (pstat_facts[i].type == STAT_HISTOGRAM)
 			put(statistics, pstat_facts[i].name, histogram_object(shm, provider, (enum pstat_id)i));
@@ -99,6 +113,7 @@ static json_t *key_object(const struct shm *shm, unsigned key)
 	put(o, "max_connections", gate_object(shm, SHM_GATE_CLIENT_PLACES(key)));
 	put(o, "concurrent_requests", gate_object(shm, SHM_GATE_CLIENT_REQUESTS(key)));
 	put(o, "requests_per_minute", window_object(shm, SHM_WINDOW_CLIENT(key)));
+	put(o, "tokens_per_minute", tokens_object(shm, SHM_TOKENS_CLIENT(key)));
 	return o;
 }
 

@@ -73,18 +73,21 @@ static void add_keys(struct buf *out, uint64_t now_ms)
 		const char *name = shm_client_name(shm, k);
 		struct gate_reading places, requests;
 		struct window_reading rpm;
+		struct tokens_reading tpm;
 
 		gate_read(shm, SHM_GATE_CLIENT_PLACES(k), &places);
 		gate_read(shm, SHM_GATE_CLIENT_REQUESTS(k), &requests);
 		window_read(shm, SHM_WINDOW_CLIENT(k), now_ms, &rpm);
+		tokens_read(shm, SHM_TOKENS_CLIENT(k), now_ms, &tpm);
 		buf_adds(out, k ? "," : "");
 		json_add_string(out, name, strlen(name));
 		buf_addf(out,
 			":{\"connections\":{\"active\":%" PRIu64 ",\"max\":%" PRIu64 "},\"in_flight\":%" PRIu64
 			",\"concurrent_requests\":%" PRIu64 ",\"queued\":%" PRIu64
-			",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}}",
+			",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}"
+			",\"tokens_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}}",
 			places.used, limit_of(&places), requests.used, limit_of(&requests), requests.waiting,
-			rpm.used, rpm.limit);
+			rpm.used, rpm.limit, tpm.used, tpm.limit);
 	}
 	buf_adds(out, "}");
 }
@@ -149,7 +152,7 @@ static void add_provider(struct buf *out, const struct conf_provider *conf, uint
 	gate_read(shm, SHM_GATE_POOL(p), &sockets);
 	gate_read(shm, SHM_GATE_IDLE(p), &idle);
 	window_read(shm, SHM_WINDOW_PROVIDER(p), now_ms, &rpm);
-	tokens_read(shm, p, now_ms, &tpm);
+	tokens_read(shm, SHM_TOKENS_PROVIDER(p), now_ms, &tpm);
 	pstat_histogram(shm, p, PSTAT_QUEUE_WAIT, &wait);
 	json_add_string(out, conf->name, strlen(conf->name));
 	buf_addf(out,

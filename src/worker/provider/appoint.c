@@ -29,7 +29,12 @@ static uint64_t since(uint64_t now, uint64_t then)
 
 /* ---- tokens ----------------------------------------------------------------------- */
 
-static uint64_t estimate(const struct provider_call *call)
+static unsigned tokens_of(const struct provider_call *call)
+{
+	return SHM_TOKENS_PROVIDER(call->provider->index);
+}
+
+uint64_t appoint_estimate(const struct provider_call *call)
 {
 	return call->body_len / BYTES_PER_TOKEN +
 		(call->max_tokens ? call->max_tokens : call->provider->mean_answer_tokens);
@@ -37,7 +42,7 @@ static uint64_t estimate(const struct provider_call *call)
 
 static void return_tokens(struct provider_call *call)
 {
-	tokens_return(call->provider->all->shm, call->provider->index, &call->promise);
+	tokens_return(call->provider->all->shm, tokens_of(call), &call->promise);
 }
 
 /* The promise is for a part of a second; who needed longer to connect books anew. */
@@ -48,8 +53,20 @@ static bool keep_tokens(struct provider_call *call, uint64_t now)
 	if (call->kept || !call->promise.tokens || now < call->promise.until_ms)
 		return true;
 	return_tokens(call);
-	return tokens_take(provider->all->shm, provider->index, now, now, estimate(call),
+	return tokens_take(provider->all->shm, tokens_of(call), now, now, appoint_estimate(call),
 		&call->promise);
+}
+
+/* As reported; else what went out and about a token an event, but nothing if it was refused. */
+static uint64_t took(const struct provider_call *call)
+{
+	const struct provider_usage *usage = &call->usage;
+
+	if (usage->known)
+		return usage->prompt_tokens + usage->completion_tokens;
+	if (call->answer.kind == ANSWER_REFUSAL)
+		return 0;
+	return call->body_len / BYTES_PER_TOKEN + call->answer.events;
 }
 
 /* What the request really took, as far as it is known. */
@@ -57,20 +74,14 @@ static void settle_tokens(struct provider_call *call)
 {
 	struct provider *provider = call->provider;
 	const struct provider_usage *usage = &call->usage;
-	uint64_t answer = usage->completion_tokens;
+	enum answer_kind kind = call->answer.kind;
 
 	if (usage->known)
-		provider->mean_answer_tokens = (7 * provider->mean_answer_tokens + answer) / 8;
-	if (!call->promise.tokens)
-		return;
-	if (usage->known)
-		tokens_settle(provider->all->shm, provider->index, &call->promise,
-			usage->prompt_tokens + answer);
-	else if (call->answer.kind == ANSWER_REFUSAL)
-		tokens_settle(provider->all->shm, provider->index, &call->promise, 0);
-	else if (call->answer.kind == ANSWER_STREAM) /* it was cut: about a token an event */
-		tokens_settle(provider->all->shm, provider->index, &call->promise,
-			call->body_len / BYTES_PER_TOKEN + call->answer.events);
+		provider->mean_answer_tokens =
+			(7 * provider->mean_answer_tokens + usage->completion_tokens) / 8;
+	call->took = took(call);
+	if (call->promise.tokens && (usage->known || kind == ANSWER_REFUSAL || kind == ANSWER_STREAM))
+		tokens_settle(provider->all->shm, tokens_of(call), &call->promise, call->took);
 	call->promise.tokens = 0;
 }
 
@@ -121,9 +132,9 @@ static bool have_tokens(struct provider_call *call, uint64_t now, uint64_t until
 	if (promise->tokens && now >= promise->until_ms)
 		return_tokens(call);
 	if (promise->tokens && promise->at_ms > now)
-		tokens_advance(provider->all->shm, provider->index, now, promise);
-	if (promise->tokens || tokens_take(provider->all->shm, provider->index, now, until,
-				       estimate(call), promise)) {
+		tokens_advance(provider->all->shm, tokens_of(call), now, promise);
+	if (promise->tokens || tokens_take(provider->all->shm, tokens_of(call), now, until,
+				       appoint_estimate(call), promise)) {
 		if (promise->at_ms <= now)
 			return true;
 		again = promise->at_ms < again ? promise->at_ms : again;

@@ -251,6 +251,7 @@ static enum pstat_id counter_of(enum ending ending)
 	case END_TOKENS_LIMITED:
 	case END_KEYS_PARKED:
 	case END_KEY_RATE:
+	case END_KEY_TOKENS:
 	case END_KEY_REQUESTS:
 		return PSTAT_RATE_LIMITED;
 	default:
@@ -512,7 +513,7 @@ static void call_turn(void *arg)
 	}
 	switch (call->state) {
 	case CALL_NEW:
-		if (call->client_free_ms)
+		if (call->client_ending != END_COMPLETE)
 			client_refuse(call);
 		else
 			line_enter(call);

@@ -70,6 +70,7 @@ struct providers {
 	struct log_rate further; /* attempts */
 	struct gate_line **client_lines; /* by a key's place in the segment; NULL: no such key */
 	unsigned *client_tallies; /* likewise */
+	char **client_tokens_limit; /* likewise: configuration paths */
 	unsigned nclient_lines;
 	unsigned count;
 	struct provider provider[];
@@ -132,9 +133,12 @@ struct provider_call {
 	struct curl_slist *headers;
 
 	struct provider_client client;
-	uint64_t client_free_ms; /* its requests_per_minute were used up until then; 0: they were not */
+	enum ending client_ending; /* which limit of its key refuses it; END_COMPLETE: none */
+	uint64_t client_free_ms;   /* ... until then */
+	uint64_t took;		   /* tokens, about, of the last attempt that went out */
 
 	/* what it holds */
+	struct tokens_promise client_promise; /* of the key's tokens_per_minute */
 	struct gate_ticket client_ticket; /* one of the key's concurrent_requests */
 	struct gate_ticket ticket;
 	TAILQ_ENTRY(provider_call) entry; /* in the provider's waiting */
@@ -310,6 +314,8 @@ void appoint(struct provider_call *call);
 bool appoint_keep(struct provider_call *call);
 /* Give back what was not kept, settle what was. */
 void appoint_leave(struct provider_call *call);
+/* How many tokens the request will take, with its answer. */
+uint64_t appoint_estimate(const struct provider_call *call);
 
 /*
  * Call the asker, if it wants to be called. Meanwhile the call cannot go away: a
