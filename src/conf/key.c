@@ -35,7 +35,9 @@ bool key_is_variable_name(const char *text)
 char *key_read_file(const char *path, bool *public_r, char **wrong_r)
 {
 	struct buf bytes = BUF_INIT;
+	const char *line;
 	struct stat st;
+	size_t len;
 	int rc = file_read(path, KEY_FILE_MAX, true, &bytes, &st);
 
 	if (rc < 0) {
@@ -45,12 +47,18 @@ char *key_read_file(const char *path, bool *public_r, char **wrong_r)
 		return NULL;
 	}
 	buf_add(&bytes, "", 0);
-	bytes.data[strcspn(bytes.data, "\n")] = '\0';
-	key_trim(bytes.data);
+	line = memchr(bytes.data, '\n', bytes.len);
+	len = line ? (size_t)(line - bytes.data) : bytes.len;
 	*public_r = st.st_mode & S_IROTH;
-	if (*bytes.data)
-		return bytes.data;
-	*wrong_r = xstrdup("has nothing on its first line; put the key there");
+	if (memchr(bytes.data, '\0', len)) {
+		*wrong_r = xstrdup("has a NUL byte on its first line; put the bare key there");
+	} else {
+		bytes.data[len] = '\0';
+		key_trim(bytes.data);
+		if (*bytes.data)
+			return bytes.data;
+		*wrong_r = xstrdup("has nothing on its first line; put the key there");
+	}
 	buf_release(&bytes);
 	return NULL;
 }

@@ -12,7 +12,7 @@ bool network_address(const char *text, size_t len, uint8_t address[16])
 	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
 	char copy[INET6_ADDRSTRLEN];
 
-	if (len >= sizeof(copy))
+	if (len >= sizeof(copy) || memchr(text, '\0', len))
 		return false;
 	memcpy(copy, text, len);
 	copy[len] = 0;

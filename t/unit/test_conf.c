@@ -434,6 +434,11 @@ START_TEST(keys_of_clients)
 	ck_assert_uint_eq(warned(conf, "shorter than 16"), 1);
 	ck_assert_uint_eq(warned(conf, "everybody on this machine"), 1);
 	conf_free(conf);
+	/* not the part before a NUL, which would be another key than the file's */
+	ck_assert_int_eq(truncate(path, 2), 0);
+	ck_assert_int_eq(truncate(path, 9), 0);
+	snprintf(text, sizeof(text), KEYS("    - {name: c, key_file: %s}\n"), path);
+	one_error(text, "f.yaml:4:27: clients.keys.key_file: has a NUL byte on its first line");
 	unlink(path);
 	/* with a key, others may reach us */
 	conf = good(KEYS("    - {name: a, key_sha256: " HASH "}\n") "chat: {websocket: {host: \"*\"}}\n");

@@ -51,9 +51,12 @@ START_TEST(version_1)
 		"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
 		"PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
 		"PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
+		"PROXY TCP4 ::1 ::2 1 2\r\n", "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3.4 ::1 1 2\r\n",
 		"PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n", "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n" };
+	static const char nul[] = "PROXY TCP4 1.2.3.4\0x 5.6.7.8 1 2\r\n";
 	char longer[200];
 
+	is_bad(nul, sizeof(nul) - 1);
 	is_header("PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\n", 40, "192.0.2.7:4711");
 	is_header("PROXY TCP6 2001:db8::7 ::1 4711 80\r\n", 36, "[2001:db8::7]:4711");
 	is_header("PROXY UNKNOWN\r\n", 15, "");
@@ -151,6 +154,11 @@ START_TEST(forwarded_for)
 	ck_assert_str_eq(peer_of("unknown", NULL), "10.0.0.1:9");
 	ck_assert_str_eq(peer_of("192.0.2.1, unknown, 10.2.2.2", NULL), "10.2.2.2");
 	ck_assert_str_eq(peer_of("", ","), "10.0.0.1:9");
+	ck_assert_str_eq(peer_of("192.0.2.1", ""), "10.0.0.1:9"); /* nobody knows who wrote what is before */
+	ck_assert_str_eq(peer_of("192.0.2.1", ",10.2.2.2"), "10.2.2.2");
+	ck_assert_str_eq(peer_of("192.0.2.1", "[2001:db8::5]x"), "10.0.0.1:9");
+	ck_assert_str_eq(peer_of("192.0.2.1", "10.1.1.1:x"), "10.0.0.1:9");
+	ck_assert_str_eq(peer_of("192.0.2.1", "10.1.1.1:99999"), "10.0.0.1:9");
 	ck_assert_str_eq(peer_of("192.0.2.1,", NULL), "10.0.0.1:9");
 }
 END_TEST

@@ -45,6 +45,12 @@ static bool port_of(const char *text, size_t len, unsigned *port_r)
 	return len >= 1 && len <= 5 && *port_r <= 65535;
 }
 
+/* An address of the family that the line names: '4' or '6'. */
+static bool address_of(char family, const char *text, size_t len, uint8_t address[16])
+{
+	return (memchr(text, ':', len) != NULL) == (family == '6') && network_address(text, len, address);
+}
+
 static enum proxy_result parse_v1(const char *bytes, size_t len, struct proxy_peer *peer, size_t *used_r)
 {
 	const char *end = memchr(bytes, '\n', len < V1_MAX ? len : V1_MAX), *at = bytes + 6, *part[5];
@@ -64,7 +70,8 @@ static enum proxy_result parse_v1(const char *bytes, size_t len, struct proxy_pe
 		if (!word(&at, end, &part[i], &size[i]))
 			return PROXY_BAD;
 	if (at != end || size[0] != 4 || (memcmp(part[0], "TCP4", 4) && memcmp(part[0], "TCP6", 4)) ||
-		!network_address(part[1], size[1], peer->address) || !network_address(part[2], size[2], to) ||
+		!address_of(part[0][3], part[1], size[1], peer->address) ||
+		!address_of(part[0][3], part[2], size[2], to) ||
 		!port_of(part[3], size[3], &peer->port) || !port_of(part[4], size[4], &to_port))
 		return PROXY_BAD;
 	peer->known = true;
@@ -175,46 +182,53 @@ bool proxy_step(struct conn *c)
 
 /* ---- requests ---- */
 
-/* "1.2.3.4", "1.2.3.4:5", "2001:db8::1", "[2001:db8::1]:5". */
+/* "1.2.3.4", "1.2.3.4:5", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:5". */
 static bool read_hop(const char *text, size_t len, uint8_t address[16])
 {
-	const char *bracket, *colon;
+	const char *end = text + len, *to, *colon;
+	unsigned port;
 
-	if (len && *text == '[') {
-		bracket = memchr(text, ']', len);
-		return bracket && network_address(text + 1, (size_t)(bracket - text - 1), address);
-	}
 	if (network_address(text, len, address))
 		return true;
-	colon = memchr(text, ':', len);
-	return colon && network_address(text, (size_t)(colon - text), address);
+	if (len && *text == '[') {
+		to = memchr(text, ']', len);
+		if (!to || !network_address(text + 1, (size_t)(to - text - 1), address))
+			return false;
+		colon = to + 1;
+	} else {
+		colon = memchr(text, ':', len);
+		if (!colon || !network_address(text, (size_t)(colon - text), address))
+			return false;
+	}
+	return colon == end || (*colon == ':' && port_of(colon + 1, (size_t)(end - colon - 1), &port));
 }
 
-/* Go through one field from its end. True: go on with the field before it. */
+/*
+ * Go through one field from its end. True: go on with the field before it. What names no address ends the
+ * walk: whoever stands before it was told of by nobody whom we know.
+ */
 static bool read_field(const struct conf *conf, const char *value, uint8_t address[16], bool *found)
 {
-	const char *end = value + strlen(value);
+	const char *end = value + strlen(value), *comma;
+	uint8_t hop[16];
 
-	while (end > value) {
-		const char *from = end;
-		uint8_t hop[16];
+	do {
+		const char *from, *to = end;
 
-		while (from > value && from[-1] != ',')
-			from--;
-		while (from < end && (*from == ' ' || *from == '\t'))
+		comma = memrchr(value, ',', (size_t)(end - value));
+		from = comma ? comma + 1 : value;
+		while (from < to && (*from == ' ' || *from == '\t'))
 			from++;
-		while (end > from && (end[-1] == ' ' || end[-1] == '\t'))
-			end--;
-		if (!read_hop(from, (size_t)(end - from), hop))
+		while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+			to--;
+		if (!read_hop(from, (size_t)(to - from), hop))
 			return false;
 		memcpy(address, hop, sizeof(hop));
 		*found = true;
 		if (!network_has(conf->trusted, conf->ntrusted, hop))
 			return false;
-		while (from > value && from[-1] != ',')
-			from--;
-		end = from > value ? from - 1 : value;
-	}
+		end = comma;
+	} while (comma);
 	return true;
 }
 
