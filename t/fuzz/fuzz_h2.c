@@ -177,8 +177,7 @@ static struct conn *new_conn(int fd)
 
 	c->http = &http;
 	c->fd = fd;
-	c->bev = bufferevent_socket_new(http.base, fd, BEV_OPT_CLOSE_ON_FREE);
-	evbuffer_unfreeze(bufferevent_get_input(c->bev), 0);
+	socket_open(c);
 	evtimer_assign(&c->timer, http.base, NULL, NULL);
 	TAILQ_INSERT_TAIL(&http.conns, c, entry);
 	http.nconns++;
@@ -243,11 +242,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	started = closed = 0;
 	step = data[0] ? data[0] : size;
 	c = new_conn(pair[0]);
-	evbuffer_add(bufferevent_get_input(c->bev), PREFACE, sizeof(PREFACE) - 1);
+	evbuffer_add(socket_input(c), PREFACE, sizeof(PREFACE) - 1);
 	while (alive && at < size) {
 		size_t n = size - at < step ? size - at : step;
 
-		evbuffer_add(bufferevent_get_input(c->bev), data + at, n);
+		evbuffer_add(socket_input(c), data + at, n);
 		at += n;
 		alive = settle(c);
 		read_frames(pair[1], &got);
@@ -266,7 +265,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		settle(c);
 	}
 	BUG_ON(http.nconns || started != closed || defer_pending());
-	event_base_loop(http.base, EVLOOP_NONBLOCK); /* libevent frees in it */
 	close(pair[1]);
 	buf_release(&got);
 	return 0;

@@ -16,39 +16,7 @@
 /* What a client that we have finished with may still send before we stop listening. */
 #define LINGER_BYTES_MAX (8u << 20)
 
-/* ---- callbacks: note and leave ---- */
-
-static void on_readable(struct bufferevent *bev, void *arg)
-{
-	conn_settle_later(arg);
-}
-
-static void on_drained(struct bufferevent *bev, void *arg)
-{
-	conn_settle_later(arg);
-}
-
-static void on_event(struct bufferevent *bev, short what, void *arg)
-{
-	struct conn *c = arg;
-
-	/* a deferred callback may carry several events in one */
-	if (what & BEV_EVENT_EOF)
-		c->eof = true;
-	if (what & BEV_EVENT_TIMEOUT)
-		c->stalled = true;
-	if (what & (BEV_EVENT_TIMEOUT | BEV_EVENT_ERROR) || !(what & BEV_EVENT_READING))
-		c->lost = true;
-	conn_settle_later(c);
-}
-
-static void on_departure(evutil_socket_t fd, short what, void *arg)
-{
-	struct conn *c = arg;
-
-	c->departed = true;
-	conn_settle_later(c);
-}
+/* ---- what is noted ---- */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -56,16 +24,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	c->timed_out = true;
 	conn_settle_later(c);
-}
-
-/* libevhtp frees its connection, and with it the bufferevent: when we ask for it, or when its parser fails. */
-static evhtp_res on_evhtp_fini(evhtp_connection_t *evhtp, void *arg)
-{
-	struct conn *c = arg;
-
-	c->evhtp = NULL;
-	c->bev = NULL;
-	return EVHTP_RES_OK;
 }
 
 void conn_timer(struct conn *c, const struct timeval *duration)
@@ -77,15 +35,14 @@ void conn_timer(struct conn *c, const struct timeval *duration)
 		event_del(&c->timer);
 }
 
-struct evbuffer *conn_input(const struct conn *c)
+struct evbuffer *conn_input(struct conn *c)
 {
-	return c->tls ? tls_clear(c) : bufferevent_get_input(c->bev);
+	return c->tls ? tls_clear(c) : socket_input(c);
 }
 
 size_t conn_unread(const struct conn *c)
 {
-	return evbuffer_get_length(bufferevent_get_input(c->bev)) +
-	       (c->tls ? evbuffer_get_length(tls_clear(c)) : 0);
+	return socket_unread(c) + (c->tls ? evbuffer_get_length(tls_clear(c)) : 0);
 }
 
 /* ---- birth ---- */
@@ -116,32 +73,22 @@ static bool tells_its_client(const struct conn *c)
 	return conf->proxy_protocol && !c->admin && network_has(conf->trusted, conf->ntrusted, c->address);
 }
 
-void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
+void conn_new(struct http *http, int fd, const struct sockaddr *address, bool admin)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
-	bufferevent_event_cb event;
-	void *arg;
 
 	c->http = http;
-	c->admin = admin;
-	c->evhtp = evhtp;
-	c->bev = evhtp->bev;
-	c->fd = bufferevent_getfd(c->bev);
-	if (fd_set_cloexec(c->fd) < 0)
+	c->fd = fd;
+	if (fd_set_cloexec(fd) < 0)
 		log_warning("http", "cannot set close-on-exec on a client socket");
 	c->admin = admin;
 	c->phase = http->tls && !admin ? CONN_TLS : CONN_HEAD;
-	name_peer(c, evhtp->saddr);
+	name_peer(c, address);
 	if (tells_its_client(c)) {
 		c->after_proxy = c->phase;
 		c->phase = CONN_PROXY;
 	}
-	bufferevent_getcb(c->bev, &http->evhtp_read, &http->evhtp_write, &event, &arg);
-	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
-	bufferevent_setwatermark(c->bev, EV_WRITE, http->conf->stream_buffer_bytes / 2, 0);
-	bufferevent_set_timeouts(c->bev, NULL, http->stall_timeout);
-	evhtp_connection_set_hook(evhtp, evhtp_hook_on_connection_fini,
-		(evhtp_hook)on_evhtp_fini, c);
+	socket_open(c);
 	evtimer_assign(&c->timer, http->base, on_timer, c);
 	conn_timer(c, http->header_timeout);
 	TAILQ_INSERT_TAIL(&http->conns, c, entry);
@@ -149,18 +96,6 @@ void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin)
 	pending_begin(c);
 	stat_add(STAT_ACCEPTED, 1);
 	stat_add(STAT_SOCKETS, 1);
-}
-
-void conn_take_over(struct conn *c)
-{
-	evhtp_connection_t *evhtp = c->evhtp;
-
-	c->bev = evhtp_connection_take_ownership(evhtp); /* its hooks are gone now */
-	c->evhtp = NULL;
-	evhtp_connection_free(evhtp);
-	bufferevent_setcb(c->bev, on_readable, on_drained, on_event, c);
-	if (!c->eof && !c->departure)
-		bufferevent_enable(c->bev, EV_READ);
 }
 
 /* ---- death ---- */
@@ -193,16 +128,8 @@ void conn_free(struct conn *c)
 	buf_release(&c->text);
 	buf_release(&c->body);
 	event_del(&c->timer);
-	if (c->departure)
-		event_free(c->departure);
 	defer_cancel(&c->defer);
-	if (c->bev && c->reset)
-		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
-			sizeof(struct linger));
-	if (c->evhtp)
-		evhtp_connection_free(c->evhtp);
-	else if (c->bev)
-		bufferevent_free(c->bev);
+	socket_close(c);
 	pending_end(c);
 	TAILQ_REMOVE(&http->conns, c, entry);
 	http->nconns--;
@@ -232,7 +159,6 @@ static bool flush_step(struct conn *c)
 		conn_timer(c, c->http->farewell_timeout);
 	} else {
 		c->phase = CONN_HEAD;
-		h1_end(c);
 		pending_idle(c, true);
 		conn_timer(c, c->http->idle_timeout);
 	}
@@ -283,42 +209,21 @@ static bool step(struct conn *c)
 	return false;
 }
 
-/*
- * Who sends more than we take is not read until we take it; and as nobody would then notice his departure,
- * that is watched for. (Not by a high watermark: while it is reached, libevent 2.1.12 calls the read
- * callback again and again.)
- */
-static void bound_input(struct conn *c)
-{
-	bool full = !c->eof && conn_unread(c) >= c->http->input_max;
-
-	if (full && !c->departure) {
-		bufferevent_disable(c->bev, EV_READ);
-		c->departure = event_new(c->http->base, c->fd, EV_CLOSED, on_departure, c);
-		event_add(c->departure, NULL);
-	} else if (!full && c->departure) {
-		event_free(c->departure);
-		c->departure = NULL;
-		c->departed = false;
-		bufferevent_enable(c->bev, EV_READ);
-	}
-}
-
 static void settle(void *arg)
 {
 	struct conn *c = arg;
 	unsigned steps = 0;
 
 	conn_flush(c);
-	while (step(c))
-		if (++steps >= STEPS_MAX && c->phase != CONN_DEAD) {
-			bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
-			break;
-		}
-	if (c->phase == CONN_DEAD)
+	while (!c->again && step(c))
+		c->again = ++steps >= STEPS_MAX;
+	if (c->phase == CONN_DEAD) {
 		conn_free(c);
-	else
-		bound_input(c);
+		return;
+	}
+	if (!c->eof)
+		socket_hold_back(c, conn_unread(c) >= c->http->input_max);
+	socket_settled(c);
 }
 
 void conn_settle_later(struct conn *c)

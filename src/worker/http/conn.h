@@ -13,6 +13,7 @@
  *	h1_ws.c    WEBSOCKET: a connection that carries one; ws.c is the WebSocket itself
  *	h2.c       H2: see h2.h
  *	tls.c      TLS: the handshake; and underneath of all others
+ *	socket.c   the client's socket, and what waits in front of it and behind it
  *	out.c      bytes to the client
  *	proxy.c    PROXY: who is behind a proxy
  *	pending.c  the bound of connections that are not admitted
@@ -32,7 +33,6 @@
 #include "worker/http/proxy.h"
 #include "worker/http/ws.h"
 
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/listener.h>
@@ -40,6 +40,7 @@
 #include <sys/uio.h>
 
 struct h2;
+struct outgoing;
 struct tls;
 struct tls_common;
 struct nghttp2_option;
@@ -67,10 +68,7 @@ struct http {
 	void *route_arg;
 	evhtp_t *htp;
 	evhtp_t *admin_htp; /* of admin.listen; NULL: there is none */
-	/* libevhtp's own callbacks, and a bufferevent without a socket that it reads clean messages from. */
-	bufferevent_data_cb evhtp_read;
-	bufferevent_data_cb evhtp_write;
-	struct bufferevent *feed;
+	evhtp_connection_t *reader; /* reads all clean messages: see h1.c. NULL: before the first connection */
 	TAILQ_HEAD(, extra_listener) extras;
 	struct event *accept_again;
 	bool accept_paused;
@@ -123,14 +121,18 @@ struct conn {
 	struct http *http;
 	struct pending pending;
 	bool drain_told; /* its app has heard on_drain() */
-	evhtp_connection_t *evhtp; /* NULL once taken over */
-	struct bufferevent *bev;
 	int fd;
+	/* of socket.c */
+	struct event incoming;
+	struct evbuffer *in;  /* NULL: nothing */
+	struct outgoing *out; /* NULL: nothing */
+	bool held_back;
+	bool again;	/* settle again in the next turn */
 	enum conn_phase phase;
 	enum conn_phase after_proxy;
 	/* what callbacks noted */
 	bool eof;	/* the client will send no more, and all it sent was read */
-	bool departed;	/* the same, seen while unread bytes are held back */
+	bool departed;	/* the same, seen while the socket is held back */
 	bool lost;	/* the connection is broken */
 	bool stalled;	/* ... because the client took nothing for too long */
 	bool timed_out; /* conn_timer() ran out */
@@ -143,7 +145,6 @@ struct conn {
 	bool bodyless;	/* the answer may have no body (HEAD, 204, 304) */
 	bool admin;	/* came to admin.listen */
 	bool reset;	/* end by RST: only that tells an HTTP/1.0 client that a stream is not whole */
-	bool counting;	/* out.c watches the output buffer */
 	unsigned served;
 	unsigned blank_bytes; /* of empty lines before the head */
 	size_t scanned;	      /* of the head */
@@ -158,26 +159,20 @@ struct conn {
 	struct tls *tls; /* NULL: plain, or nothing has come yet */
 	struct defer defer;
 	struct event timer;
-	struct event *departure; /* EV_CLOSED while reading is paused */
 	char peer[56];
 	uint8_t address[16]; /* the same as an IPv6 address, of IPv4 mapped */
 };
 
 /* ---- conn.c ---- */
 
-/*
- * A connection for what libevhtp accepted; puts our callbacks in front of its own. admin: it came to
- * admin.listen, where no TLS is spoken.
- */
-void conn_new(struct http *http, evhtp_connection_t *evhtp, bool admin);
+/* A connection on this socket, which it owns. admin: it came to admin.listen, where no TLS is spoken. */
+void conn_new(struct http *http, int fd, const struct sockaddr *address, bool admin);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
 /* Start the connection's one timer (NULL: stop it). */
 void conn_timer(struct conn *c, const struct timeval *duration);
-/* Take the socket from libevhtp, whose connection and request are freed; ours stay. */
-void conn_take_over(struct conn *c);
 /* What the client has sent and nobody has taken yet. */
-struct evbuffer *conn_input(const struct conn *c);
+struct evbuffer *conn_input(struct conn *c);
 /* Bytes of it that we hold, encrypted ones included. */
 size_t conn_unread(const struct conn *c);
 /* End the exchange, if one is open: with this ending, unless its app has ended it already. */
@@ -193,6 +188,27 @@ bool guard_step(struct conn *c);
 bool h1_step(struct conn *c);
 bool h1_ws_step(struct conn *c);
 bool h2_step(struct conn *c);
+
+/* ---- socket.c ---- */
+
+/* Listen to it. */
+void socket_open(struct conn *c);
+/* What came, as it was on the wire, to be drained by who takes it. Goes away at the end of a settle when it is empty. */
+struct evbuffer *socket_input(struct conn *c);
+/* How much that is. */
+size_t socket_unread(const struct conn *c);
+/*
+ * Who sends more than we take is not read until we take it; and as nobody would then notice his departure,
+ * that is watched for: c->departed.
+ */
+void socket_hold_back(struct conn *c, bool hold);
+/* At the end of each settle. */
+void socket_settled(struct conn *c);
+/* Send the parts as they are to be on the wire, as far as the socket takes them; the rest is queued. */
+void socket_send(struct conn *c, const struct iovec *parts, unsigned n);
+size_t socket_queued(const struct conn *c);
+/* Close it, what is queued is lost. */
+void socket_close(struct conn *c);
 
 /* ---- out.c ---- */
 
@@ -214,9 +230,6 @@ size_t conn_room(const struct conn *c);
 /* Call the app's on_room() if it waits for that and there is room again. */
 bool conn_offer_room(struct conn *c);
 
-/* The same without TLS: bytes as they are to be on the wire, at once. Only for tls.c. */
-void conn_put(struct conn *c, const struct iovec *parts, unsigned n);
-
 /* ---- tls.c ---- */
 
 /* What all connections share, if there is TLS. False: the reason is in the log. */
@@ -237,10 +250,10 @@ void tls_free(struct conn *c);
 
 /* A whole message is in head and body: run it. */
 void h1_begin(struct conn *c);
-/* The answer went out whole: let libevhtp close its books on the request. */
-void h1_end(struct conn *c);
 /* A refusal that no exchange stands behind; the connection closes after it. */
 void h1_refuse(struct conn *c, enum ending ending, const char *why);
+/* libevhtp's hooks, arg is the struct http: its connection becomes the reader; it goes. */
+evhtp_res h1_reader_accepted(evhtp_connection_t *reader, void *arg);
 extern const struct exchange_port h1_port;
 
 /* ---- h2.c ---- */

@@ -129,7 +129,7 @@ static bool take_head(struct conn *c, struct evbuffer *in, size_t len)
 }
 
 /* "Unfinished" means that all that has arrived is not enough, not that we have not read it yet. */
-static bool more_is_here(const struct conn *c)
+static bool more_is_here(struct conn *c)
 {
 	int readable = 0;
 

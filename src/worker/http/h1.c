@@ -2,12 +2,12 @@
 /*
  * h1.c - a message as an exchange, its answer as HTTP/1.1, and libevhtp's part in it.
  *
- * libevhtp accepts the connection, owns it with its bufferevent, and keeps a request object for each
- * message from its first byte (h1_begin) to the last byte of its answer (h1_end). It is shown method
- * and path of a message that the guard has found clean. It is not shown what its parser gets wrong or
- * has no room for: query, long targets, fields, body; those stay in our own buffers, which also have
- * to outlive the request object when a connection is taken over. Answers are written by us: libevhtp's
- * chunk functions break HEAD and HTTP/1.0, set no Connection: close, and cost two epoll_ctl a token.
+ * libevhtp accepts connections, and one connection object of it, without a socket, is the worker's reader: it
+ * is shown method and path of each message that the guard has found clean, and makes a request of them. It is
+ * not shown what its parser gets wrong or has no room for: query, long targets, fields, body; those stay in our
+ * own buffers. (An object for each connection would be 9 kB for a client that waits.) Answers are written by
+ * us: libevhtp's chunk functions break HEAD and HTTP/1.0, set no Connection: close, and cost two epoll_ctl a
+ * token.
  */
 #include "base/base.h"
 #include "worker/http/conn.h"
@@ -208,31 +208,46 @@ const struct exchange_port h1_port = {
 	.admitted = h1_admitted,
 };
 
-/* ---- libevhtp's books ---- */
+/* ---- libevhtp's part ---- */
 
-/*
- * Show it the message. False: its parser refused it, and it has freed its connection (on_evhtp_fini
- * took note).
- */
-static bool show_evhtp(struct conn *c)
+/* It frees the reader with its worker, or when its parser fails; the next connection brings another one. */
+static evhtp_res on_reader_fini(evhtp_connection_t *reader, void *arg)
 {
-	struct http *http = c->http;
-	struct evbuffer *feed = bufferevent_get_input(http->feed);
-	size_t letters = strspn(c->head.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	struct http *http = arg;
 
-	evbuffer_add_printf(feed, "%s %s HTTP/1.%u\r\n\r\n", c->head.method[letters] ? "GET" : c->head.method,
-		strlen(c->head.path) > SHOWN_PATH_MAX || c->head.path[0] != '/' ? "/" : c->head.path,
-		c->head.minor);
-	http->evhtp_read(http->feed, c->evhtp);
-	evbuffer_drain(feed, evbuffer_get_length(feed));
-	return c->evhtp && c->evhtp->request;
+	http->reader = NULL;
+	return EVHTP_RES_OK;
 }
 
-void h1_end(struct conn *c)
+evhtp_res h1_reader_accepted(evhtp_connection_t *reader, void *arg)
 {
-	evhtp_send_reply_end(c->evhtp->request);
-	evhtp_request_set_keepalive(c->evhtp->request, 1);
-	c->http->evhtp_write(c->bev, c->evhtp);
+	evbuffer_unfreeze(bufferevent_get_input(reader->bev), 0);
+	evhtp_connection_set_hook(reader, evhtp_hook_on_connection_fini, (evhtp_hook)on_reader_fini, arg);
+	return EVHTP_RES_OK;
+}
+
+/* Show it the message. False: its parser refused it. */
+static bool show_reader(struct conn *c)
+{
+	evhtp_connection_t *reader = c->http->reader;
+	size_t letters = strspn(c->head.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	bufferevent_data_cb read, write;
+	struct evbuffer *in;
+
+	if (!reader)
+		return true;
+	bufferevent_getcb(reader->bev, &read, &write, NULL, NULL);
+	in = bufferevent_get_input(reader->bev);
+	evbuffer_add_printf(in, "%s %s HTTP/1.%u\r\n\r\n", c->head.method[letters] ? "GET" : c->head.method,
+		strlen(c->head.path) > SHOWN_PATH_MAX || c->head.path[0] != '/' ? "/" : c->head.path,
+		c->head.minor);
+	read(reader->bev, reader);
+	if (!c->http->reader || !reader->request)
+		return false;
+	evhtp_send_reply_end(reader->request);
+	evhtp_request_set_keepalive(reader->request, 1);
+	write(reader->bev, reader); /* it closes its books, and is ready for the next one */
+	return true;
 }
 
 /* ---- messages ---- */
@@ -271,7 +286,7 @@ void h1_begin(struct conn *c)
 	c->scanned = 0;
 	c->blank_bytes = 0;
 	c->served++;
-	if (!show_evhtp(c)) {
+	if (!show_reader(c)) {
 		log_warning("http", "libevhtp refused a request that is right: '%s'", c->head.path);
 		c->phase = CONN_DEAD;
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * h1_ws.c - a WebSocket over a connection of its own, taken over from libevhtp: the handshake's
- * answer, and the connection as the carrier of ws.c.
+ * h1_ws.c - a WebSocket over a connection of its own: the handshake's answer, and the connection as the
+ * carrier of ws.c.
  */
 #include "base/base.h"
 #include "worker/http/conn.h"
@@ -69,7 +69,6 @@ void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned 
 	add_fields(
 		&head, agreed, ws_handshake_agree(x, c->http->conf, &terms, &extensions, agreed));
 	buf_adds(&head, "\r\n");
-	conn_take_over(c);
 	c->ws = ws_new(&c->http->ws_common, x, &terms, &carrier, c);
 	c->phase = CONN_WEBSOCKET;
 	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
@@ -119,7 +118,7 @@ bool h1_ws_step(struct conn *c)
 	if (result == WS_MORE)
 		return true;
 	if (result == WS_LATER) {
-		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+		c->again = true;
 		return false;
 	}
 	if (!c->eof && (hear || !c->departed))

@@ -220,8 +220,6 @@ void h2_begin(struct conn *c)
 	h2_floods_begin(h2);
 	BUG_ON(nghttp2_session_server_new2(
 		&h2->session, c->http->h2_callbacks, h2, c->http->h2_option) != 0);
-	if (c->evhtp)
-		conn_take_over(c);
 	c->phase = CONN_H2;
 	h2->timer = c->http->header_timeout; /* it runs */
 	stat_add(STAT_H2_CONNECTIONS, 1);

@@ -70,16 +70,29 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 	http->accept_failed_ms = now_ms;
 }
 
+/*
+ * libevhtp accepted a socket, and asks whether it may make a bufferevent for it. We take the socket, and it
+ * frees its connection again, with a parser of 8 kB, which clients that wait do not need. But for the first
+ * one, which stays, without a socket, as the reader of all messages.
+ */
+static evhtp_res take_socket(struct http *http, evhtp_connection_t *evhtp, bool admin)
+{
+	conn_new(http, evhtp->sock, evhtp->saddr, admin);
+	evhtp->sock = -1;
+	if (http->reader)
+		return EVHTP_RES_ERROR;
+	http->reader = evhtp;
+	return EVHTP_RES_OK;
+}
+
 static evhtp_res on_accepted(evhtp_connection_t *evhtp, void *arg)
 {
-	conn_new(arg, evhtp, false);
-	return EVHTP_RES_OK;
+	return take_socket(arg, evhtp, false);
 }
 
 static evhtp_res on_admin_accepted(evhtp_connection_t *evhtp, void *arg)
 {
-	conn_new(arg, evhtp, true);
-	return EVHTP_RES_OK;
+	return take_socket(arg, evhtp, true);
 }
 
 /* Accepted sockets inherit these from the listening one. */
@@ -246,13 +259,14 @@ static void set_sizes_and_times(struct http *http)
 		http->ws_common.ping_timeout = common_timeout(http->base, conf->ping_timeout_ms);
 }
 
-static evhtp_t *open_evhtp(struct http *http, evhtp_post_accept_cb accepted)
+static evhtp_t *open_evhtp(struct http *http, evhtp_pre_accept_cb accepted)
 {
 	evhtp_t *htp = evhtp_new(http->base, http);
 
 	BUG_ON(!htp);
 	htp->flags &= (uint16_t)~EVHTP_FLAG_ENABLE_100_CONT;
-	evhtp_set_post_accept_cb(htp, accepted, http);
+	evhtp_set_pre_accept_cb(htp, accepted, http);
+	evhtp_set_post_accept_cb(htp, h1_reader_accepted, http);
 	evhtp_set_gencb(htp, on_evhtp_request, http);
 	return htp;
 }
@@ -289,10 +303,8 @@ struct http *http_open(struct event_base *base, const struct conf *conf, struct 
 	h2_open(http);
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->drain_tick = event_new(base, -1, EV_PERSIST, on_drain_tick, http);
-	http->feed = bufferevent_socket_new(base, -1, 0);
 	http->htp = open_evhtp(http, on_accepted);
-	BUG_ON(!http->accept_again || !http->drain_tick || !http->feed);
-	evbuffer_unfreeze(bufferevent_get_input(http->feed), 0);
+	BUG_ON(!http->accept_again || !http->drain_tick);
 	if (!tls_open(http)) {
 		http_close(http);
 		return NULL;
@@ -356,10 +368,11 @@ void http_close(struct http *http)
 	buf_release(&http->gather.bytes);
 	h2_close(http);
 	tls_close(http);
+	if (http->reader)
+		evhtp_connection_free(http->reader);
 	evhtp_free(http->htp);
 	if (http->admin_htp)
 		evhtp_free(http->admin_htp);
-	bufferevent_free(http->feed);
 	event_free(http->accept_again);
 	event_free(http->drain_tick);
 	free(http);

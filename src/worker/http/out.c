@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * out.c - bytes to the client. What one loop turn has for a client leaves together, in one send
- * into an idle socket; the bufferevent (two epoll_ctl(2) for each small write) is for what the
- * socket does not take at once.
+ * into an idle socket; what the socket does not take at once waits in socket.c.
  *
  * A worker handles one provider's bytes after the other, so one buffer for all its clients is
  * enough: it gathers for one of them, until another one's turn comes, it is full, or the turn ends.
@@ -10,25 +9,18 @@
 #include "base/base.h"
 #include "worker/http/conn.h"
 #include "conf/conf.h"
-#include "shm/stats.h"
 
-#include <event2/buffer.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #define GATHER_BYTES (16 << 10) /* longer ones are not worth the copy */
 
-static size_t in_buffer(const struct conn *c)
-{
-	return evbuffer_get_length(bufferevent_get_output(c->bev));
-}
-
 size_t conn_queued(const struct conn *c)
 {
 	const struct gather *gather = &c->http->gather;
 
-	return in_buffer(c) + (gather->owner == c ? gather->bytes.len : 0);
+	return socket_queued(c) + (gather->owner == c ? gather->bytes.len : 0);
 }
 
 bool conn_delivered(const struct conn *c, uint64_t *acked_r)
@@ -59,62 +51,12 @@ bool conn_offer_room(struct conn *c)
 	return true;
 }
 
-static void on_drained(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
-{
-	if (info->n_deleted)
-		stat_add(STAT_CLIENT_BYTES_OUT, (int64_t)info->n_deleted);
-}
-
-static void queue(struct conn *c, const struct iovec *parts, unsigned n, size_t skip)
-{
-	if (!c->counting) {
-		c->counting = true;
-		evbuffer_add_cb(bufferevent_get_output(c->bev), on_drained, NULL);
-	}
-	for (unsigned i = 0; i < n; i++) {
-		size_t part = parts[i].iov_len;
-
-		if (skip < part)
-			bufferevent_write(c->bev, (char *)parts[i].iov_base + skip, part - skip);
-		skip -= skip < part ? skip : part;
-	}
-	if (!conn_room(c))
-		c->want_room = true;
-}
-
-void conn_put(struct conn *c, const struct iovec *parts, unsigned n)
-{
-	struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n };
-	size_t total = 0;
-	ssize_t sent = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		total += parts[i].iov_len;
-	if (!in_buffer(c)) {
-		do
-			sent = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-		while (sent < 0 && errno == EINTR);
-		if (sent < 0 && errno != EAGAIN) {
-			c->lost = true;
-			conn_settle_later(c);
-			return;
-		}
-		if (sent > 0) {
-			stat_add(STAT_DIRECT_WRITES, 1);
-			stat_add(STAT_CLIENT_BYTES_OUT, sent);
-		}
-		sent = sent < 0 ? 0 : sent;
-	}
-	if ((size_t)sent < total)
-		queue(c, parts, n, (size_t)sent);
-}
-
 static void transmit(struct conn *c, const struct iovec *parts, unsigned n)
 {
 	if (c->tls)
 		tls_send(c, parts, n);
 	else
-		conn_put(c, parts, n);
+		socket_send(c, parts, n);
 }
 
 static void flush(void *arg)

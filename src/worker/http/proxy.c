@@ -155,7 +155,7 @@ static bool give_up(struct conn *c, const char *why)
 
 bool proxy_step(struct conn *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->bev);
+	struct evbuffer *in = socket_input(c);
 	size_t len = evbuffer_get_length(in), used;
 	struct proxy_peer peer;
 

@@ -2,7 +2,7 @@
 /*
  * tls.c - TLS between a client's socket and all that is above it (OpenSSL).
  *
- * The bufferevent and out.c carry what is on the wire, with TLS as without. Here is only the change of one into
+ * socket.c and out.c carry what is on the wire, with TLS as without. Here is only the change of one into
  * the other: what came is decrypted into a buffer that conn_input() shows, before each step; what goes is
  * encrypted when it leaves, so what one turn has for a client is one record and one send. Backpressure,
  * half-closed sockets and departures are those of plain connections. (libevent's own filter would hide the
@@ -49,7 +49,7 @@ struct tls_common {
 static int take_wire(BIO *bio, char *to, int len)
 {
 	struct conn *c = BIO_get_data(bio);
-	int n = evbuffer_remove(bufferevent_get_input(c->bev), to, (size_t)len);
+	int n = evbuffer_remove(socket_input(c), to, (size_t)len);
 
 	BIO_clear_retry_flags(bio);
 	if (n > 0)
@@ -77,7 +77,7 @@ static void send_wire(struct conn *c)
 	struct buf *out = &c->http->tls->out;
 
 	if (out->len)
-		conn_put(c, &(struct iovec){ out->data, out->len }, 1);
+		socket_send(c, &(struct iovec){ out->data, out->len }, 1);
 	buf_clear(out);
 }
 
@@ -203,7 +203,7 @@ static void fail(struct conn *c, const char *what)
 void tls_receive(struct conn *c)
 {
 	struct tls *tls = c->tls;
-	struct evbuffer *wire = bufferevent_get_input(c->bev);
+	struct evbuffer *wire = socket_input(c);
 	unsigned char *record = c->http->tls->record;
 	size_t n;
 
@@ -296,7 +296,7 @@ bool tls_step(struct conn *c)
 	int result;
 
 	if (!c->tls) {
-		if (evbuffer_copyout(bufferevent_get_input(c->bev), &first, 1) < 1)
+		if (evbuffer_copyout(socket_input(c), &first, 1) < 1)
 			return wait_for_more(c);
 		if (refuse_plain(c, first))
 			return true;
