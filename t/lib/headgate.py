@@ -528,19 +528,23 @@ async def come_and_go(gate, going, seen):
 			seen['errors'].append(repr(error))
 
 
-def by_node(tap, gate, script, package, checks, node='node', least=0):
-	"""A client of t/node: so many lines of JSON, each a check. Skipped where the package or Node (least: its version) is not there."""
+def by_node(tap, gate, script, package, checks, node='node', least=0, env=None):
+	"""A client of t/node: so many lines of JSON, each a check. Skipped where the package or Node (least: its version) is not there.
+	With TLS, env says in CA_FILE whom to trust, and HTTP/2 is spoken. True: it ran."""
 	home = os.path.join(TOP, 'build/node')
 	if not shutil.which(node) or not os.path.isdir(os.path.join(home, 'node_modules', package)):
 		return tap.skip(package, 'not installed: make node-clients')
 	version = subprocess.run([node, '--version'], capture_output=True, text=True).stdout.strip()
 	if int(version[1:].split('.')[0]) < least:
 		return tap.skip(package, f'needs Node {least}, this is {version}')
-	copy = shutil.copy(os.path.join(TOP, 't/node', script), os.path.join(home, script))
-	got = subprocess.run([node, copy, f'http://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120)
+	for name in ('client.mjs', script):
+		copy = shutil.copy(os.path.join(TOP, 't/node', name), os.path.join(home, name))
+	got = subprocess.run([node, copy, f'http{"s" if gate.tls else ""}://127.0.0.1:{gate.port}/v1'], capture_output=True, text=True, timeout=120,
+		env={**os.environ, **(env or {})})
 	rows = [json.loads(line) for line in got.stdout.splitlines()]
 	for row in rows:
 		if not tap.ok(row['ok'], f"{package}: {row['name']}"):
 			tap.diag(row['got'])
 	tap.is_((got.returncode, len(rows)), (0, checks), f'{package}: the script ran to its end')
 	tap.diag(got.stderr)
+	return True

@@ -1,7 +1,7 @@
 // The unchanged npm client against headgate: prints one JSON line per check, {name, ok, got}.
 import OpenAI from 'openai';
+import { client } from './client.mjs';
 
-const client = new OpenAI({ baseURL: process.argv[2], apiKey: 'unused', maxRetries: 0 });
 const say = (name, ok, got) => console.log(JSON.stringify({ name, ok: !!ok, got }));
 const ask = (content, more = {}) => ({ model: 'sim-1', messages: [{ role: 'user', content }], ...more });
 const tools = [{ type: 'function', function: { name: 'get_weather',

@@ -1,7 +1,7 @@
 // npm's openai, unchanged, against /v1/responses: prints one JSON line per check, {name, ok, got}.
 import OpenAI from 'openai';
+import { client } from './client.mjs';
 
-const client = new OpenAI({ baseURL: process.argv[2], apiKey: 'unused', maxRetries: 0 });
 const say = (name, ok, got) => console.log(JSON.stringify({ name, ok: !!ok, got }));
 const model = 'sim-1';
 const want = [...Array(20).keys()].map((n) => `t${n} `).join('');
