@@ -230,7 +230,8 @@ static void try_request(char *text, bool websocket, bool anonymous)
 		BUG_ON("another ending");
 	}
 	BUG_ON(x.client.name && who < 0);
-	BUG_ON(*x.subprotocol && (!offered || strpbrk(x.subprotocol, ", \t") || strlen(x.subprotocol) >= sizeof(x.subprotocol)));
+	BUG_ON(x.subprotocol && (!offered || !*x.subprotocol || strpbrk(x.subprotocol, ", \t") || strlen(x.subprotocol) > 63));
+	free(x.subprotocol);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -131,6 +131,8 @@ static const char *peer_of(const char *first, const char *second)
 
 	ck_assert(network_parse("10.0.0.0/8", &trusted[0]) && network_parse("2001:db8::/32", &trusted[1]));
 	ck_assert(network_address("10.0.0.1", 8, address));
+	free(x.forwarded);
+	x.forwarded = NULL;
 	x.request = (struct exchange_request){ .peer = "10.0.0.1:9", .address = address, .headers = fields };
 	if (first)
 		fields[x.request.nheaders++] = (struct exchange_header){ "x-forwarded-for", first };

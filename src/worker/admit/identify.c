@@ -20,12 +20,15 @@
 #include <strings.h>
 
 #define SUBPROTOCOL_KEY "openai-insecure-api-key."
+#define SUBPROTOCOL_MAX 63
 #define SCHEME "Bearer "
 
-/* What was brought; not NUL-terminated, NULL: nothing. */
+/* What was brought, and the subprotocol to answer with; not NUL-terminated, NULL: nothing. */
 struct brought {
 	const char *key;
 	size_t len;
+	const char *subprotocol;
+	size_t subprotocol_len;
 };
 
 static struct brought from_authorization(const struct exchange *x)
@@ -42,16 +45,16 @@ static struct brought from_authorization(const struct exchange *x)
 }
 
 /* One subprotocol that is offered: a key, or the first one that we may answer with. */
-static void look_at_offer(struct exchange *x, const char *token, size_t len, struct brought *b)
+static void look_at_offer(const char *token, size_t len, struct brought *b)
 {
 	const size_t prefix = strlen(SUBPROTOCOL_KEY);
 
 	if (len > prefix && !strncmp(token, SUBPROTOCOL_KEY, prefix)) {
 		b->key = token + prefix;
 		b->len = len - prefix;
-	} else if (len && len < sizeof(x->subprotocol) && !x->subprotocol[0]) {
-		memcpy(x->subprotocol, token, len);
-		x->subprotocol[len] = 0;
+	} else if (len && len <= SUBPROTOCOL_MAX && !b->subprotocol) {
+		b->subprotocol = token;
+		b->subprotocol_len = len;
 	}
 }
 
@@ -69,13 +72,13 @@ static struct brought from_subprotocols(struct exchange *x)
 
 			at += strspn(at, " \t");
 			len = strcspn(at, ", \t");
-			look_at_offer(x, at, len, &b);
+			look_at_offer(at, len, &b);
 			at += len;
 			at += strspn(at, " \t");
 		}
 	}
-	if (!b.key)
-		x->subprotocol[0] = 0; /* somebody else's business */
+	if (b.key && b.subprotocol) /* without a key it is somebody else's business */
+		x->subprotocol = xmemdup0(b.subprotocol, b.subprotocol_len);
 	return b;
 }
 

@@ -111,11 +111,10 @@ bool endpoint_aim(const char *text, const struct json_find *model, struct endpoi
  */
 void endpoint_add_model(struct buf *body, const struct endpoint_target *t, struct provider_request *request);
 /*
- * Notes for the access log: where the request went (the model is copied to `model`, which lives as long
- * as the app's data), and who serves it and what the call measured so far.
+ * Notes for the access log: where the request went (*model, which was NULL or is freed, becomes a copy of the model's
+ * name, and is the app's to free in on_close()), and who serves it and what the call measured so far.
  */
-void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
-	char model[ENDPOINT_MODEL_BYTES]);
+void endpoint_note_target(struct exchange *x, const struct endpoint_target *t, char **model);
 void endpoint_note_usage(struct exchange_note *note, const struct provider_usage *usage);
 
 #endif

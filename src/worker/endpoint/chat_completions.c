@@ -24,8 +24,6 @@
 #include "worker/endpoint/late_json.h"
 #include <event2/event.h>
 
-#define CONTENT_TYPE_BYTES 128
-
 struct completion {
 	struct exchange *x;
 	struct provider_call *call; /* NULL once it has ended */
@@ -37,8 +35,8 @@ struct completion {
 	bool passing;		 /* the provider's bytes are an event stream, they go straight on */
 	bool collecting;	 /* they are one body, kept here: */
 	struct buf body;
-	char content_type[CONTENT_TYPE_BYTES];
-	char model[ENDPOINT_MODEL_BYTES]; /* for the access log */
+	char *content_type;
+	char *model; /* for the access log */
 };
 
 static void write_bytes(struct completion *c, const char *bytes, size_t len)
@@ -140,8 +138,7 @@ static void on_head(struct provider_call *call, const struct provider_head *head
 	if (c->passing)
 		begin_stream(c);
 	else
-		snprintf(c->content_type, sizeof(c->content_type), "%s",
-			head->content_type ? head->content_type : "application/json");
+		c->content_type = xstrdup(head->content_type ? head->content_type : "application/json");
 }
 
 static bool has_room(struct provider_call *call, void *arg)
@@ -295,7 +292,7 @@ static void on_start(struct exchange *x)
 		return;
 	}
 	c->ask = ask;
-	endpoint_note_target(x, &ask->target, c->model);
+	endpoint_note_target(x, &ask->target, &c->model);
 	if (ask->stream)
 		endpoint_enter(x, &c->place, ADMIT_STREAM, start_call);
 	else
@@ -322,6 +319,8 @@ static void on_close(struct exchange *x)
 	if (c->ask)
 		free(c->ask->body);
 	free(c->ask);
+	free(c->content_type);
+	free(c->model);
 	buf_release(&c->body);
 	free(c);
 }

@@ -18,7 +18,7 @@
 struct responses {
 	struct responses_run run;
 	struct endpoint_place place;
-	char model[ENDPOINT_MODEL_BYTES]; /* for the access log */
+	char *model; /* for the access log */
 };
 
 /* ---- the client hears -------------------------------------------------------------- */
@@ -117,7 +117,7 @@ static void start_bridge(struct exchange *x)
 		exchange_refuse(x, &e.error);
 		return;
 	}
-	endpoint_note_target(x, &run->ask.target, r->model);
+	endpoint_note_target(x, &run->ask.target, &r->model);
 	run->owner = run->ask.stream ? &stream_owner : &whole_owner;
 	if (run->ask.stream)
 		endpoint_enter(x, &r->place, ADMIT_STREAM, start_run);
@@ -150,6 +150,7 @@ static void on_close(struct exchange *x)
 
 	run_release(&r->run);
 	endpoint_leave(&r->place);
+	free(r->model);
 	free(r);
 }
 

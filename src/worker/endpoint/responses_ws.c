@@ -34,7 +34,7 @@ struct socket {
 	struct defer next;	/* see who may start */
 	struct event *age;	/* of a socket: chat.responses.max_age */
 	enum ending leaving;	/* END_COUNT, or why nothing new is taken */
-	char model[ENDPOINT_MODEL_BYTES]; /* asked last; for the access log */
+	char *model; /* asked last; for the access log */
 };
 
 /* A response that runs. */
@@ -46,7 +46,7 @@ struct turn {
 	struct buf talk; /* what was said before it, and its input */
 	uint64_t started_us;
 	struct exchange_note note;
-	char model[ENDPOINT_MODEL_BYTES]; /* of the note */
+	char *model; /* of the note */
 };
 
 /* ---- the client hears ----------------------------------------------------------------- */
@@ -144,6 +144,7 @@ static void turn_free(struct turn *turn)
 	turn->socket->running--;
 	run_release(&turn->run);
 	buf_release(&turn->talk);
+	free(turn->model);
 	free(turn);
 }
 
@@ -297,10 +298,10 @@ static void start_turn(struct socket *s, struct lane *lane, const struct lane_me
 		turn_free(turn);
 		return;
 	}
-	endpoint_note_target(s->x, &turn->run.ask.target, s->model);
-	snprintf(turn->model, sizeof(turn->model), "%s", s->model);
+	endpoint_note_target(s->x, &turn->run.ask.target, &s->model);
+	turn->model = s->model ? xstrdup(s->model) : NULL;
 	turn->note.provider = s->x->note.provider;
-	turn->note.model = turn->model[0] ? turn->model : NULL;
+	turn->note.model = turn->model;
 	turn->run.ask.stream = true; /* whatever it says: there is no other way here */
 	lane->busy = true;
 	if (turn->run.ask.warm_up)
@@ -485,6 +486,7 @@ static void on_close(struct exchange *x)
 		event_free(s->age);
 	lanes_release(&s->lanes);
 	endpoint_leave(&s->place);
+	free(s->model);
 	free(s);
 }
 

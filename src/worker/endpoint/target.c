@@ -32,12 +32,12 @@ void endpoint_add_model(
 	buf_adds(body, ",");
 }
 
-void endpoint_note_target(struct exchange *x, const struct endpoint_target *t,
-	char model[ENDPOINT_MODEL_BYTES])
+void endpoint_note_target(struct exchange *x, const struct endpoint_target *t, char **model)
 {
-	snprintf(model, ENDPOINT_MODEL_BYTES, "%.*s", (int)t->model_len, t->model);
+	free(*model);
+	*model = t->model_len ? xmemdup0(t->model, t->model_len) : NULL;
 	x->note.provider = provider_name(endpoint.providers, t->provider);
-	x->note.model = model[0] ? model : NULL;
+	x->note.model = *model;
 }
 
 void endpoint_note_usage(struct exchange_note *note, const struct provider_usage *usage)

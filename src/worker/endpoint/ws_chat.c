@@ -33,7 +33,7 @@ struct ws_chat {
 	TAILQ_HEAD(, ws_request) requests;
 	uint64_t running;
 	struct event *tick; /* made when somebody first waits */
-	char model[ENDPOINT_MODEL_BYTES]; /* asked last; for the access log */
+	char *model; /* asked last; for the access log */
 	bool draining;
 };
 
@@ -370,11 +370,11 @@ static void start_request(struct ws_chat *chat, const struct ws_ask *ask,
 	chat->running++;
 
 	make_body(r, target, &request);
-	endpoint_note_target(chat->x, target, chat->model);
+	endpoint_note_target(chat->x, target, &chat->model);
 	r->started_us = clock_us();
-	r->model = xstrdup(chat->model);
+	r->model = chat->model ? xstrdup(chat->model) : NULL;
 	r->note.provider = chat->x->note.provider;
-	r->note.model = *r->model ? r->model : NULL;
+	r->note.model = r->model;
 	ws_say_processing(chat->x, &r->id);
 	r->call = call_start(endpoint.providers, &request, &asker, r);
 }
@@ -495,6 +495,7 @@ static void on_close(struct exchange *x)
 		event_free(chat->tick);
 	conversation_release(&chat->talk);
 	endpoint_leave(&chat->place);
+	free(chat->model);
 	free(chat);
 }
 

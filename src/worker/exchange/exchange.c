@@ -109,7 +109,7 @@ void exchange_accept_ws(struct exchange *x)
 	BUG_ON(x->state != EXCHANGE_ASKED || !x->request.websocket);
 	x->status = 101;
 	x->state = EXCHANGE_WEBSOCKET;
-	x->port->accept_ws(x, &subprotocol, x->subprotocol[0] ? 1 : 0);
+	x->port->accept_ws(x, &subprotocol, x->subprotocol ? 1 : 0);
 }
 
 static void send_message(struct exchange *x, bool binary, const char *bytes, size_t len)
@@ -205,5 +205,7 @@ void exchange_close(struct exchange *x)
 	x->app = NULL;
 	if (app)
 		app->on_close(x);
+	free(x->forwarded);
+	free(x->subprotocol);
 	x->port = NULL;
 }

@@ -33,7 +33,10 @@ struct exchange_header {
 	const char *value;
 };
 
-/* What the client asked; all texts live as long as the exchange. */
+/*
+ * What the client asked; all texts live as long as the exchange, but for headers and query of a WebSocket: once that is
+ * accepted, there is only "traceparent".
+ */
 struct exchange_request {
 	const char *method; /* "GET" */
 	const char *path;   /* "/v1/models", percent-encoding as sent, without the query */
@@ -104,6 +107,12 @@ struct exchange_client {
 	struct flow flow; /* whose turn it is where clients wait */
 };
 
+/* What request.peer and .address point to then. */
+struct exchange_forwarded {
+	char peer[56];
+	uint8_t address[16];
+};
+
 struct exchange {
 	const struct exchange_port *port;
 	const struct exchange_app *app;
@@ -115,9 +124,8 @@ struct exchange {
 	uint64_t sent_bytes; /* of bodies and messages */
 	char id[40];	     /* X-Request-Id: the client's if it is sane, else ours */
 	struct exchange_client client;
-	char forwarded_peer[56]; /* what request.peer and .address point to where a proxy told */
-	uint8_t forwarded_address[16];
-	char subprotocol[64]; /* that a WebSocket is accepted with; "": none */
+	struct exchange_forwarded *forwarded; /* where a proxy told; freed with the exchange */
+	char *subprotocol; /* that a WebSocket is accepted with; NULL: none; freed with the exchange */
 	const char *cors_origin; /* the allowed Origin to name in answers, or NULL; set by the router */
 	struct exchange_note note;
 };

@@ -52,6 +52,32 @@ static void add_fields(struct buf *head, const struct exchange_header *h, unsign
 		buf_addf(head, "%s: %s\r\n", h[i].name, h[i].value);
 }
 
+/* Of the head, which may be some kilobytes of a browser's, only this is asked for again. */
+static void shrink_head(struct conn *c)
+{
+	static const char name[] = "traceparent";
+	struct exchange_request *r = &c->x.request;
+	const char *trace = exchange_header(&c->x, name);
+	size_t path = strlen(r->path) + 1, tail = trace ? strlen(trace) + 1 : 0;
+	char *text = memcpy(xmalloc(path + tail), r->path, path);
+
+	if (trace)
+		memcpy(text + path, trace, tail);
+	head_release(&c->head);
+	buf_release(&c->text);
+	c->text = (struct buf){ .data = text, .len = path + tail, .size = path + tail };
+	if (trace) {
+		c->head.fields = xmalloc(sizeof(*c->head.fields));
+		c->head.fields[c->head.nfields++] = (struct exchange_header){ name, text + path };
+	}
+	c->head.method = r->method = "GET";
+	c->head.path = r->path = text;
+	c->head.query = r->query = "";
+	r->headers = c->head.fields;
+	r->nheaders = c->head.nfields;
+	c->x.cors_origin = NULL;
+}
+
 void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned n)
 {
 	struct conn *c = conn_of(x);
@@ -74,6 +100,7 @@ void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned 
 	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
 	buf_release(&head);
 	buf_release(&extensions);
+	shrink_head(c);
 	conn_settle_later(c); /* bytes behind the handshake may be here already */
 }
 

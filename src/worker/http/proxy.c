@@ -246,8 +246,9 @@ void proxy_forwarded(const struct conf *conf, struct exchange *x)
 			break;
 	if (!found)
 		return;
-	memcpy(x->forwarded_address, address, sizeof(address));
-	proxy_name(x->forwarded_peer, address, 0);
-	r->address = x->forwarded_address;
-	r->peer = x->forwarded_peer;
+	x->forwarded = xmalloc(sizeof(*x->forwarded));
+	memcpy(x->forwarded->address, address, sizeof(address));
+	proxy_name(x->forwarded->peer, address, 0);
+	r->address = x->forwarded->address;
+	r->peer = x->forwarded->peer;
 }

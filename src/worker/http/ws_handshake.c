@@ -141,7 +141,7 @@ unsigned ws_handshake_agree(const struct exchange *x, const struct conf *conf,
 	const char *subprotocol = NULL;
 	unsigned n = 0;
 
-	if (!x->subprotocol[0])
+	if (!x->subprotocol)
 		subprotocol =
 			ws_handshake_subprotocol(r->headers, r->nheaders, &conf->subprotocols);
 	if (subprotocol)
