@@ -24,8 +24,6 @@
 #include <sys/stat.h>
 
 #define ERROR_BYTES 256
-#define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
-#define ADMIN_BACKLOG 64
 
 static bool open_log(struct master *m)
 {
@@ -149,49 +147,6 @@ static int *no_fds(unsigned n)
 	return fds;
 }
 
-/* Sockets that somebody else opened: our elder, if it listens where we shall, or the service manager. */
-static int *given_doors(struct master *m, unsigned *count_r)
-{
-	struct upgrade *u = &m->upgrade;
-	int *given = NULL;
-
-	*count_r = 0;
-	if (u->elder && listen_is_at(u->listen_fds[0], m->conf->host, m->conf->port)) {
-		*count_r = u->nlisten;
-		given = xcalloc(u->nlisten, sizeof(*given));
-		memcpy(given, u->listen_fds, u->nlisten * sizeof(*given));
-	} else if (u->elder) {
-		log_warning("master", "upgrade: another address: clients that wait at the old one are lost");
-		listen_close(u->listen_fds, u->nlisten);
-	} else if ((*count_r = notify_listen_fds())) {
-		given = xcalloc(*count_r, sizeof(*given));
-		for (unsigned i = 0; i < *count_r; i++)
-			given[i] = LISTEN_FDS_START + (int)i;
-		log_info("master", "%u listening socket%s given to us (LISTEN_FDS); chat.websocket.host and port "
-			"are not looked at", *count_r, *count_r == 1 ? " was" : "s were");
-	}
-	return given;
-}
-
-static bool open_doors(struct master *m)
-{
-	const struct conf *conf = m->conf;
-	unsigned ngiven;
-	int *given = given_doors(m, &ngiven);
-	char error[ERROR_BYTES];
-	bool good;
-
-	m->nlisten = ngiven > m->ndoors ? ngiven : m->ndoors;
-	m->listen_fds = no_fds(m->nlisten);
-	good = given ? listen_adopt(given, ngiven, m->listen_fds, m->ndoors, m->url, error)
-		     : listen_open(conf->host, conf->port, conf->backlog, m->listen_fds, m->ndoors,
-			       m->url, error);
-	if (!good)
-		log_error("master", "%s", error);
-	free(given);
-	return good;
-}
-
 static bool open_pid_file(struct master *m)
 {
 	char error[ERROR_BYTES];
@@ -234,32 +189,6 @@ void boot_reopen_log(struct master *m)
 		proc_signal(m, i, SIGUSR1);
 }
 
-/* One socket is enough for those few: who of the workers is awake first takes the next. */
-static bool open_admin(struct master *m)
-{
-	const struct conf *conf = m->conf;
-	struct upgrade *u = &m->upgrade;
-	char error[ERROR_BYTES];
-	bool good;
-
-	if (!*conf->admin_host)
-		return true;
-	if (!listen_is_local(conf->admin_host))
-		log_warning("master", "admin.listen is %s: anybody who reaches this address sees /status and /metrics",
-			conf->admin_listen);
-	if (u->elder && listen_is_at(u->admin_fd, conf->admin_host, conf->admin_port)) {
-		good = listen_adopt(&u->admin_fd, 1, &m->admin_fd, 1, m->admin_url, error);
-	} else {
-		if (u->elder)
-			fd_close(&u->admin_fd);
-		good = listen_open(conf->admin_host, conf->admin_port, ADMIN_BACKLOG, &m->admin_fd, 1,
-			m->admin_url, error);
-	}
-	if (!good)
-		log_error("master", "admin.listen: %s", error);
-	return good;
-}
-
 /* One generation serves, and some may drain. */
 static unsigned slots_for(const struct conf *conf)
 {
@@ -293,11 +222,18 @@ static void say_what_is_doubtful(const struct master *m)
 		log_warning("conf", "%s", conf->warnings.text[i]);
 	check_descriptors(conf);
 	check_backlog(conf);
+}
+
+void boot_say_who_reaches(const struct conf *conf)
+{
 	if (!listen_is_local(conf->host) && (conf->allow_anonymous || !conf->nclients))
 		log_warning("master",
 			"chat.websocket.host is %s and clients need no key: anybody who reaches this "
 			"address can use the providers",
 			conf->host);
+	if (*conf->admin_host && !listen_is_local(conf->admin_host))
+		log_warning("master", "admin.listen is %s: anybody who reaches this address sees /status and /metrics",
+			conf->admin_listen);
 }
 
 int boot(struct master *m)
@@ -305,9 +241,8 @@ int boot(struct master *m)
 	const struct conf *conf = m->conf;
 	char error[ERROR_BYTES];
 
-	m->ndoors = (unsigned)conf->workers;
 	m->nslots = slots_for(conf);
-	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = m->admin_fd = -1;
+	m->lifeline[0] = m->lifeline[1] = m->log_fd = m->pid_fd = -1;
 	log_who("master");
 	umask(027);
 	if (!upgrade_inherit(m, error) || !privileges_find(conf, &m->privileges, error)) {
@@ -318,9 +253,8 @@ int boot(struct master *m)
 		return EXIT_FAILURE;
 	privileges_limit_core(conf->core_dumps);
 	say_what_is_doubtful(m);
-	if (!open_doors(m))
-		return EXIT_FAILURE;
-	if (!open_admin(m))
+	boot_say_who_reaches(conf);
+	if (!doors_open(m))
 		return EXIT_FAILURE;
 	if (!(m->upgrade.elder && upgrade_adopt(m)) && !open_segment(m))
 		return EXIT_FAILURE;
@@ -329,7 +263,7 @@ int boot(struct master *m)
 		return EXIT_FAILURE;
 	if (!open_wakes(m)) {
 		log_error("master", "no descriptors for %u workers: %s; raise their limit (ulimit -n, LimitNOFILE=)",
-			m->ndoors, strerror(errno));
+			m->doors.serving.n, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	shm_bind(m->shm, SHM_MASTER, m->wake_fds);
@@ -364,17 +298,22 @@ void boot_announce(const struct master *m)
 			p->pool_max_connections, p->concurrent_requests,
 			seconds_text(p->pool_timeout_ms, seconds));
 	}
-	if (m->admin_fd >= 0)
-		log_info("master", "live statistics at %s/status", m->admin_url);
-	log_info("master", "listening on http%s%s (%u workers)", *conf->tls_certificate ? "s" : "",
-		strchr(m->url, ':'), m->ndoors);
+	boot_announce_doors(m);
+}
+
+void boot_announce_doors(const struct master *m)
+{
+	const struct doors *doors = &m->doors.serving;
+
+	if (doors->admin.n)
+		log_info("master", "live statistics at %s/status", doors->admin.url);
+	log_info("master", "listening on http%s%s (%u workers)", *m->conf->tls_certificate ? "s" : "",
+		strchr(doors->main.url, ':'), doors->n);
 }
 
 void boot_undo(struct master *m)
 {
-	if (m->listen_fds)
-		listen_close(m->listen_fds, m->nlisten);
-	listen_close(&m->admin_fd, 1);
+	doors_release(m);
 	if (m->ready_fds) {
 		listen_close(m->ready_fds, m->nslots);
 		listen_close(m->wake_fds, m->nslots);
@@ -389,7 +328,6 @@ void boot_undo(struct master *m)
 	fd_close(&m->pid_fd);
 	fd_close(&m->detached_fd);
 	free(m->wake_fds);
-	free(m->listen_fds);
 	free(m->ready_fds);
 	free(m->procs);
 	free(m->lives);

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 
+struct conf;
 struct master;
 
 /*
@@ -14,6 +15,10 @@ struct master;
 int boot(struct master *m) MUST_CHECK;
 /* Every worker is ready: the lines that say what is served where; the last one is the ready line. */
 void boot_announce(const struct master *m);
+/* Of these lines, those that say where. */
+void boot_announce_doors(const struct master *m);
+/* Warn of an address that others reach without a key. */
+void boot_say_who_reaches(const struct conf *conf);
 /* USR1: append to what is now at logging.file; the workers hear it, too. */
 void boot_reopen_log(struct master *m);
 /* Give all of it back, and remove the segment. */

@@ -81,27 +81,24 @@ static int open_bound(const union address *a, bool dual_stack, bool reuse_port)
 	return -error;
 }
 
-/* Bound without SO_REUSEPORT, an address in use says so. 0 or -errno; *a then has the true port. */
-static int probe(union address *a, bool dual_stack)
+/*
+ * A socket bound with SO_REUSEPORT where nobody else listens: bound without it first, an address in use says
+ * so. The socket, or -errno; *a then has the true port.
+ */
+static int open_alone(union address *a, bool dual_stack, bool shared)
 {
 	socklen_t len = sizeof(*a);
-	int error = 0;
-	int fd = open_bound(a, dual_stack, false);
+	int error = 0, fd;
 
+	if (shared)
+		return open_bound(a, dual_stack, true);
+	fd = open_bound(a, dual_stack, false);
 	if (fd < 0)
 		return fd;
 	if (listen(fd, 1) < 0 || getsockname(fd, &a->any, &len) < 0)
 		error = -errno;
 	close(fd);
-	return error;
-}
-
-static void write_url(const union address *a, const char *host, char *url)
-{
-	bool v6 = strchr(host, ':') != NULL;
-
-	snprintf(url, LISTEN_URL_BYTES, "http://%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "",
-		address_port(a));
+	return error ? error : open_bound(a, dual_stack, true);
 }
 
 static const char *advice(int error)
@@ -112,7 +109,7 @@ static const char *advice(int error)
 	case EACCES:
 		return "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
 	case EADDRNOTAVAIL:
-		return "; chat.websocket.host must be an address of this machine, or *";
+		return "; it must be an address of this machine, or *";
 	case EMFILE:
 		return "; raise the limit of descriptors (ulimit -n, LimitNOFILE=)";
 	default:
@@ -120,45 +117,54 @@ static const char *advice(int error)
 	}
 }
 
-bool listen_open(const char *host, uint64_t port, uint64_t backlog, int *fds, unsigned n,
-	char *url_r, char *error_r)
+int listen_bind(const char *key, const char *host, uint64_t port, bool shared, char *error_r)
 {
 	bool everywhere = strcmp(host, "*") == 0;
 	union address a;
-	int error;
+	int fd;
 
-	for (unsigned i = 0; i < n; i++)
-		fds[i] = -1;
 	if (!address_parse(host, port, &a)) {
-		snprintf(error_r, ERROR_BYTES,
-			"'%s' is no address: chat.websocket.host must be an IPv4 or IPv6 address, or *",
-			host);
-		return false;
+		snprintf(error_r, ERROR_BYTES, "%s: '%.64s' is no address; it must be an IPv4 or IPv6 address, or *",
+			key, host);
+		return -1;
 	}
-	error = probe(&a, everywhere);
-	if (everywhere && (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL)) {
-		if (!address_parse("0.0.0.0", port, &a))
-			return false;
-		error = probe(&a, false);
-	}
-	for (unsigned i = 0; i < n && !error; i++) {
-		fds[i] = open_bound(&a, everywhere, true);
-		if (fds[i] < 0)
-			error = fds[i];
-		else if (listen(fds[i], (int)backlog) < 0)
-			error = -errno;
-	}
-	if (error) {
-		snprintf(error_r, ERROR_BYTES, "cannot listen on %s port %" PRIu64 ": %s%s", host,
-			(uint64_t)address_port(&a), strerror(-error), advice(-error));
-		listen_close(fds, n);
-		return false;
-	}
-	write_url(&a, host, url_r);
-	return true;
+	fd = open_alone(&a, everywhere, shared);
+	if (everywhere && (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) &&
+		address_parse("0.0.0.0", port, &a))
+		fd = open_alone(&a, false, shared);
+	if (fd >= 0)
+		return fd;
+	snprintf(error_r, ERROR_BYTES, "%s: cannot listen on %s port %" PRIu64 ": %s%s", key, host, port,
+		strerror(-fd), advice(-fd));
+	return -1;
 }
 
-static bool is_listening(int fd)
+static bool address_of(int fd, union address *a)
+{
+	socklen_t len = sizeof(*a);
+
+	return getsockname(fd, &a->any, &len) == 0;
+}
+
+int listen_bind_beside(int fd)
+{
+	union address a;
+	int v6only = 1;
+	socklen_t len = sizeof(v6only);
+
+	if (!address_of(fd, &a))
+		return -errno;
+	if (a.any.sa_family == AF_INET6 && getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len) < 0)
+		return -errno;
+	return open_bound(&a, !v6only, true);
+}
+
+int listen_start(int fd, uint64_t backlog)
+{
+	return listen(fd, (int)backlog) < 0 ? -errno : 0;
+}
+
+bool listen_take(int fd)
 {
 	int yes = 0;
 	socklen_t len = sizeof(yes);
@@ -167,47 +173,33 @@ static bool is_listening(int fd)
 	       fd_set_cloexec(fd) == 0 && fd_set_nonblocking(fd) == 0;
 }
 
-/* The address of a socket that was given to us, as text. */
-static void write_url_of(int fd, char *url)
+void listen_url(int fd, const char *host, char url[LISTEN_URL_BYTES])
 {
 	union address a = { 0 };
-	socklen_t len = sizeof(a);
-	char host[INET6_ADDRSTRLEN] = "*";
+	char text[INET6_ADDRSTRLEN] = "*";
+	bool v6;
 
-	if (getsockname(fd, &a.any, &len) == 0 && a.any.sa_family == AF_INET)
-		inet_ntop(AF_INET, &a.v4.sin_addr, host, sizeof(host));
+	if (address_of(fd, &a) && a.any.sa_family == AF_INET)
+		inet_ntop(AF_INET, &a.v4.sin_addr, text, sizeof(text));
 	else if (a.any.sa_family == AF_INET6)
-		inet_ntop(AF_INET6, &a.v6.sin6_addr, host, sizeof(host));
-	write_url(&a, host, url);
+		inet_ntop(AF_INET6, &a.v6.sin6_addr, text, sizeof(text));
+	host = host ? host : text;
+	v6 = strchr(host, ':') != NULL;
+	snprintf(url, LISTEN_URL_BYTES, "http://%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", address_port(&a));
 }
 
-bool listen_adopt(const int *given, unsigned ngiven, int *fds, unsigned n, char *url_r, char *error_r)
+uint16_t listen_port(int fd)
 {
-	for (unsigned i = 0; i < ngiven; i++) {
-		if (!is_listening(given[i])) {
-			snprintf(error_r, ERROR_BYTES, "descriptor %d, which was given to us, is no listening socket",
-				given[i]);
-			return false;
-		}
-		fds[i] = given[i];
-	}
-	for (unsigned i = ngiven; i < n; i++) {
-		fds[i] = fcntl(given[i % ngiven], F_DUPFD_CLOEXEC, 0);
-		if (fds[i] < 0) {
-			snprintf(error_r, ERROR_BYTES, "%s", strerror(errno));
-			return false;
-		}
-	}
-	write_url_of(given[0], url_r);
-	return true;
+	union address a;
+
+	return address_of(fd, &a) ? address_port(&a) : 0;
 }
 
 bool listen_is_at(int fd, const char *host, uint64_t port)
 {
 	union address is = { 0 }, wanted;
-	socklen_t len = sizeof(is);
 
-	if (getsockname(fd, &is.any, &len) < 0 || !address_parse(host, port ? port : address_port(&is), &wanted))
+	if (!address_of(fd, &is) || !address_parse(host, port ? port : address_port(&is), &wanted))
 		return false;
 	/* "*" was opened for IPv4 only where there is no IPv6 */
 	if (strcmp(host, "*") == 0 && is.any.sa_family == AF_INET &&

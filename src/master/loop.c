@@ -89,8 +89,7 @@ static void close_doors(struct master *m)
 {
 	notify_stopping();
 	shm_set_draining(m->shm);
-	listen_close(m->listen_fds, m->nlisten);
-	listen_close(&m->admin_fd, 1);
+	doors_close(m);
 }
 
 /* Carry out; the exit status once the plan says to leave, else -1. */
@@ -137,8 +136,7 @@ static int carry_out(struct master *m, const struct plan_out *out)
 				"(max_generations)");
 			break;
 		case PLAN_LEAVE_DOORS:
-			listen_close(m->listen_fds, m->nlisten);
-			listen_close(&m->admin_fd, 1);
+			doors_close(m);
 			break;
 		case PLAN_CLOSE_DOORS:
 			close_doors(m);
@@ -172,7 +170,6 @@ static uint64_t earliest(uint64_t a, uint64_t b, uint64_t c)
 static int run(struct master *m)
 {
 	struct plan_in in = {
-		.ndoors = m->ndoors,
 		.nslots = m->nslots,
 		.procs = m->procs,
 		.max_generations = (unsigned)m->conf->max_generations,
@@ -190,7 +187,8 @@ static int run(struct master *m)
 		if (had(SIGUSR2))
 			upgrade_start(m);
 		in.now_ms = clock_ms();
-		watch_ms = upgrade_watch(m, in.now_ms);
+		watch_ms = earliest(upgrade_watch(m, in.now_ms), doors_watch(m, in.now_ms),
+			notify_watchdog(in.now_ms));
 		in.handed_over = m->upgrade.handed_over;
 		proc_feel_hearts(m);
 		in.worker_timeout_ms = m->conf->worker_timeout_ms;
@@ -199,6 +197,7 @@ static int run(struct master *m)
 		in.stop = had(SIGTERM) | had(SIGINT);
 		in.drain = had(SIGQUIT);
 		in.audit_owed = m->audit_owed;
+		in.ndoors = (unsigned)(m->pending ? m->pending->workers : m->doors.serving.n);
 		in.memory = m->memory;
 		plan_step(&in, &out);
 		if (out.memory.stage != m->memory.stage)
@@ -206,7 +205,7 @@ static int run(struct master *m)
 		m->memory = out.memory;
 		status = carry_out(m, &out);
 		if (status < 0)
-			wait_for_news(m, earliest(out.wake_ms, watch_ms, notify_watchdog(in.now_ms)));
+			wait_for_news(m, out.wake_ms < watch_ms ? out.wake_ms : watch_ms);
 	}
 	return status;
 }

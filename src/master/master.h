@@ -10,7 +10,7 @@
 #define MASTER_MASTER_H
 
 #include "base/base.h"
-#include "master/listen.h"
+#include "master/doors.h"
 #include "master/plan.h"
 #include "master/privileges.h"
 #include "master/upgrade.h"
@@ -24,10 +24,8 @@ struct master {
 	struct conf *pending; /* accepted, of the one after it; or NULL */
 	struct shm *shm;
 	unsigned nslots;
-	unsigned ndoors;
-	int *wake_fds;	 /* eventfd of each slot */
-	int *listen_fds; /* SO_REUSEPORT sockets; number i is served at door i % ndoors */
-	unsigned nlisten;
+	int *wake_fds; /* eventfd of each slot */
+	struct doors_all doors;
 	int lifeline[2]; /* workers hold the read end; our end closes when we die, however that is */
 	int log_fd;	 /* of logging.file; -1: standard error */
 	int pid_fd;	 /* of pid_file, locked */
@@ -35,9 +33,6 @@ struct master {
 	struct privileges privileges;
 	char **argv; /* how we were started, for the binary that comes after us */
 	struct upgrade upgrade;
-	char url[LISTEN_URL_BYTES];
-	int admin_fd; /* listens at admin.listen, for all workers; -1: there is none */
-	char admin_url[LISTEN_URL_BYTES];
 	struct plan_proc *procs; /* one per slot */
 	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
 	unsigned *lives;   /* how many each slot has had */

@@ -84,7 +84,7 @@ struct plan_in {
 	bool reload; /* a changed configuration was accepted and wants new workers */
 	bool handed_over; /* another master serves in our place */
 	bool audit_owed; /* shm_reclaim_audit() has not said true yet */
-	unsigned ndoors; /* workers of a generation */
+	unsigned ndoors; /* workers of the next generation that starts */
 	unsigned max_generations; /* how many may drain at once */
 	unsigned nslots;
 	const struct plan_proc *procs; /* nslots */

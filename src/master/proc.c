@@ -30,6 +30,13 @@ static const struct conf *conf_of(const struct master *m, unsigned slot)
 	return m->coming && m->memory.slot[slot].generation == m->memory.coming ? m->coming : m->conf;
 }
 
+/* And where it accepts. */
+static const struct doors *doors_of(const struct master *m, unsigned slot)
+{
+	return m->coming && m->memory.slot[slot].generation == m->memory.coming ? &m->doors.coming :
+										  &m->doors.serving;
+}
+
 /*
  * The child's side of fork. Signals stay blocked: what the master sends while the
  * worker is being set up waits until worker_main() is ready to hear it.
@@ -37,17 +44,18 @@ static const struct conf *conf_of(const struct master *m, unsigned slot)
 static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd)
 {
 	static const int reset[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
+	const struct doors *doors = doors_of(m, slot);
 	struct heritage heritage = {
 		.conf = conf_of(m, slot),
 		.shm = m->shm,
 		.slot = slot,
 		.generation = m->lives[slot],
 		.door = m->memory.slot[slot].door,
-		.ndoors = m->ndoors,
+		.ndoors = doors->n,
 		.wake_fds = m->wake_fds,
-		.listen_fds = m->listen_fds,
-		.nlisten = m->nlisten,
-		.admin_fd = m->admin_fd,
+		.listen_fds = doors->main.fds,
+		.nlisten = doors->main.n,
+		.admin_fd = doors->admin.n ? doors->admin.fds[0] : -1,
 		.nslots = m->nslots,
 		.ready_fd = ready_fd,
 		.lifeline_fd = m->lifeline[0],
@@ -63,6 +71,7 @@ static NORETURN void become_worker(struct master *m, unsigned slot, int ready_fd
 	fd_close(&m->detached_fd);
 	for (unsigned i = 0; i < m->nslots; i++)
 		fd_close(&m->ready_fds[i]);
+	doors_keep_only(m, doors);
 	if (!privileges_drop(&m->privileges, m->conf->core_dumps))
 		exit(WORKER_EXIT_SETUP);
 	crash_point_arm(slot, m->lives[slot]);

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "master/boot.h"
 #include "master/limits.h"
 #include "master/master.h"
 #include "master/notify.h"
@@ -40,6 +41,21 @@ static uint32_t busy_places(const struct master *m)
 		if (m->procs[i].pid)
 			mask |= m->places[i];
 	return mask;
+}
+
+/* Slots were made at the start; those that serve and those that come need one each at the same time. */
+static bool workers_fit(const struct master *m, const struct conf *next, char *error_r)
+{
+	const struct doors_all *d = &m->doors;
+	unsigned now = d->coming.n > d->serving.n ? d->coming.n : d->serving.n;
+
+	if (next->workers + now <= m->nslots)
+		return true;
+	snprintf(error_r, ERROR_BYTES,
+		"workers: %" PRIu64 " do not fit beside the %u that serve; the running headgate has room for %u "
+		"(workers * (1 + max_generations) at its start); restart it to go beyond",
+		next->workers, now, m->nslots);
+	return false;
 }
 
 static struct conf *load(struct master *m)
@@ -103,7 +119,8 @@ bool reload(struct master *m)
 		return false;
 	notify_reloading();
 	change = conf_diff(*latest(m), next, &changed, &kept);
-	if (!limits_place(m->shm, next, busy_places(m), error)) {
+	if (!workers_fit(m, next, error) || !limits_place(m->shm, next, busy_places(m), error) ||
+		!doors_reserve(m, next, error)) {
 		failed(m, error);
 		conf_free(next);
 	} else {
@@ -123,7 +140,8 @@ void reload_begin(struct master *m, unsigned generation)
 {
 	m->coming = m->pending;
 	m->pending = NULL;
-	log_info("master", "generation %u: starting %u workers", generation, m->ndoors);
+	log_info("master", "generation %u: starting %u workers", generation, (unsigned)m->coming->workers);
+	doors_begin(m, m->coming);
 }
 
 void reload_done(struct master *m, unsigned generation)
@@ -133,12 +151,17 @@ void reload_done(struct master *m, unsigned generation)
 	m->coming = NULL;
 	shm_set_generation(m->shm, generation);
 	log_info("master", "generation %u serves; the workers of before drain", generation);
+	if (doors_settle(m)) {
+		boot_say_who_reaches(m->conf);
+		boot_announce_doors(m);
+	}
 }
 
 void reload_undo(struct master *m, unsigned generation)
 {
 	conf_free(m->coming);
 	m->coming = NULL;
+	doors_undo(m);
 	limits_apply(m->shm, *latest(m));
 	conf_apply_logging(*latest(m), m->log_fd < 0 ? STDERR_FILENO : m->log_fd);
 	log_error("master",

@@ -57,12 +57,14 @@ static NORETURN void become_the_new_one(struct master *m, int ready_fd, const ch
 {
 	sigset_t none;
 
-	for (unsigned i = 0; i < m->nlisten; i++)
-		keep_open(m->listen_fds[i]);
+	const struct doors *doors = &m->doors.serving;
+
+	for (unsigned i = 0; i < doors->main.n; i++)
+		keep_open(doors->main.fds[i]);
 	for (unsigned i = 0; i < m->nslots; i++)
 		keep_open(m->wake_fds[i]);
-	if (m->admin_fd >= 0)
-		keep_open(m->admin_fd);
+	for (unsigned i = 0; i < doors->admin.n; i++)
+		keep_open(doors->admin.fds[i]);
 	keep_open(m->pid_fd);
 	keep_open(ready_fd);
 	setenv(VARIABLE, heritage, 1);
@@ -79,7 +81,8 @@ static const char *why_not_now(const struct master *m)
 		return "one is under way";
 	if (m->upgrade.elder)
 		return "the one before is not over: the old master still drains";
-	if (m->memory.stage != PLAN_SERVING || m->memory.coming || m->memory.reload_wanted)
+	if (m->memory.stage != PLAN_SERVING || m->memory.coming || m->memory.reload_wanted ||
+		m->doors.leaving.n)
 		return "workers are being started or stopped; try again in a moment";
 	return NULL;
 }
@@ -100,8 +103,9 @@ void upgrade_start(struct master *m)
 		return;
 	}
 	buf_addf(&heritage, "elder=%d ready=%d pidfile=%d", (int)getpid(), fds[1], m->pid_fd);
-	add_list(&heritage, "listen", m->listen_fds, m->nlisten);
-	add_list(&heritage, "admin", &m->admin_fd, m->admin_fd >= 0);
+	add_list(&heritage, "listen", m->doors.serving.main.fds, m->doors.serving.main.n);
+	buf_addf(&heritage, " given=%u", m->doors.serving.main.ngiven);
+	add_list(&heritage, "admin", m->doors.serving.admin.fds, m->doors.serving.admin.n);
 	add_list(&heritage, "wake", m->wake_fds, m->nslots);
 	lend_slots(m, &heritage);
 	log_info("master", "upgrade: starting '%s'", m->argv[0]);
@@ -167,6 +171,16 @@ static unsigned take_list(const char *text, const char *name, int *numbers)
 	return n;
 }
 
+/* Its listening sockets; the list is to be freed. */
+static void take_sockets(const char *text, const char *name, struct listener *l)
+{
+	l->fds = xcalloc(FDS_MAX, sizeof(*l->fds));
+	l->n = take_list(text, name, l->fds);
+	for (unsigned i = 0; i < l->n; i++)
+		if (!listen_take(l->fds[i]))
+			l->fds[i] = -1;
+}
+
 static int take_number(const char *text, const char *name)
 {
 	int numbers[FDS_MAX];
@@ -178,25 +192,26 @@ bool upgrade_inherit(struct master *m, char *error_r)
 {
 	struct upgrade *u = &m->upgrade;
 	const char *value = getenv(VARIABLE);
-	int usable[FDS_MAX];
+	int usable[FDS_MAX], given;
 	char *text;
 
-	u->child_fd = u->elder_fd = u->pid_fd = u->admin_fd = -1;
+	u->child_fd = u->elder_fd = u->pid_fd = -1;
 	if (!value)
 		return true;
 	text = xasprintf(" %s", value);
 	unsetenv(VARIABLE);
 	unsetenv("WATCHDOG_PID"); /* the elder's; we speak to the watchdog from now on */
-	u->listen_fds = xcalloc(FDS_MAX, sizeof(int));
 	u->wake_fds = xcalloc(FDS_MAX, sizeof(int));
 	u->usable = xcalloc(FDS_MAX, sizeof(bool));
 	u->elder = take_number(text, "elder");
 	u->elder_fd = take_number(text, "ready");
 	u->pid_fd = take_number(text, "pidfile");
-	u->admin_fd = take_number(text, "admin");
-	u->nlisten = take_list(text, "listen", u->listen_fds);
+	take_sockets(text, "listen", &u->doors.main);
+	take_sockets(text, "admin", &u->doors.admin);
+	given = take_number(text, "given"); /* an older elder does not say */
+	u->doors.main.ngiven = given > 0 ? (unsigned)given : 0;
 	u->nslots = take_list(text, "wake", u->wake_fds);
-	if (u->elder != getppid() || u->elder_fd < 0 || u->pid_fd < 0 || !u->nlisten || !u->nslots ||
+	if (u->elder != getppid() || u->elder_fd < 0 || u->pid_fd < 0 || !u->doors.main.n || !u->nslots ||
 		take_list(text, "usable", usable) != u->nslots || fd_set_cloexec(u->pid_fd) < 0 ||
 		fd_set_cloexec(u->elder_fd) < 0) {
 		snprintf(error_r, ERROR_BYTES, "upgrade: the environment variable " VARIABLE
@@ -248,7 +263,7 @@ bool upgrade_adopt(struct master *m)
 	all = shm_nproviders(shm) < 32 ? (1u << shm_nproviders(shm)) - 1 : UINT32_MAX;
 	if (shm_master_pid(shm) != u->elder || shm_nslots(shm) != u->nslots) {
 		refuse(shm, "the one in run_dir is not the old master's");
-	} else if (usable_slots(u) < m->ndoors) {
+	} else if (usable_slots(u) < m->doors.serving.n) {
 		refuse(shm, "the old one has no room for as many workers beside its own");
 	} else if (!limits_place(shm, m->conf, all, error)) {
 		refuse(shm, error);
@@ -267,6 +282,7 @@ void upgrade_take_over(struct master *m)
 
 	if (!u->elder)
 		return;
+	doors_leave_elder(m);
 	shm_own(m->shm);
 	if (!pidfile_write(m->pid_fd))
 		log_warning("master", "'%s': cannot write pid_file: %s", m->conf->pid_file, strerror(errno));
@@ -325,7 +341,8 @@ void upgrade_release(struct upgrade *u)
 {
 	fd_close(&u->child_fd);
 	fd_close(&u->elder_fd);
-	free(u->listen_fds);
+	free(u->doors.main.fds);
+	free(u->doors.admin.fds);
 	free(u->wake_fds);
 	free(u->usable);
 }

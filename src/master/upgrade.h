@@ -12,8 +12,7 @@
 #define MASTER_UPGRADE_H
 
 #include "base/base.h"
-
-#include <poll.h>
+#include "master/doors.h"
 
 struct master;
 
@@ -28,9 +27,8 @@ struct upgrade {
 	int elder; /* pid; 0: it is gone, or there was none */
 	int elder_fd;
 	int pid_fd;
-	int admin_fd; /* -1: it had none */
-	unsigned nlisten, nslots;
-	int *listen_fds;
+	struct doors doors; /* its listening sockets, as far as they came to us */
+	unsigned nslots;
 	int *wake_fds;
 	bool *usable; /* of each slot */
 	uint32_t places; /* of providers that its workers may use, a bit each */

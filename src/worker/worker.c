@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/defer.h"
 #include "base/fd.h"
+#include "base/listening.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/segment.h"
@@ -38,6 +39,7 @@ enum worker_event {
 	EVENT_QUIT,
 	EVENT_REOPEN,
 	EVENT_DRAIN_TIMEOUT,
+	EVENT_DOORS_EMPTY, /* nothing is on its way any more to sockets that are shut */
 	EVENT_COUNT
 };
 
@@ -53,6 +55,8 @@ struct worker {
 	struct neighbours *neighbours;
 	bool draining;
 	bool leaving;
+	int *shut_fds; /* listening sockets that we empty */
+	unsigned nshut;
 };
 
 /* ---- the last thing a worker does when it falls ---- */
@@ -88,6 +92,49 @@ static void catch_fatal_signals(void)
 
 /* ---- events ---- */
 
+static void close_shut_doors(struct worker *w)
+{
+	http_stop_listening(w->http);
+	for (unsigned i = 0; i < w->nshut; i++)
+		fd_close(&w->shut_fds[i]);
+	w->nshut = 0;
+}
+
+static void on_doors_empty(evutil_socket_t fd, short what, void *arg)
+{
+	close_shut_doors(arg);
+}
+
+/* A socket that others serve from now on is theirs; one that is shut is emptied, whose door it may be. */
+static void leave_door(struct worker *w, int fd, bool all_leave)
+{
+	int error = all_leave ? listening_shut(fd) : 0;
+
+	if (error)
+		log_debug("worker", "SO_ATTACH_FILTER: %s", strerror(-error));
+	if (!listening_is_shut(fd)) {
+		fd_close(&fd);
+		return;
+	}
+	w->shut_fds[w->nshut++] = fd;
+	if (fd != w->heritage->admin_fd && fd != w->heritage->listen_fds[w->heritage->door])
+		http_accept_also(w->http, fd, true);
+}
+
+static void leave_doors(struct worker *w, bool all_leave)
+{
+	const struct timeval linger = { .tv_usec = LISTENING_LINGER_MS * 1000 };
+	const struct heritage *h = w->heritage;
+
+	w->shut_fds = xcalloc(h->nlisten + 1, sizeof(*w->shut_fds));
+	for (unsigned i = 0; i < h->nlisten; i++)
+		leave_door(w, h->listen_fds[i], all_leave);
+	if (h->admin_fd >= 0)
+		leave_door(w, h->admin_fd, all_leave);
+	if (w->nshut)
+		evtimer_add(w->event[EVENT_DOORS_EMPTY], &linger);
+}
+
 /* gentle: others have taken our place; without haste, clients that do nothing find their way to them. */
 static void drain(struct worker *w, bool gentle)
 {
@@ -101,13 +148,9 @@ static void drain(struct worker *w, bool gentle)
 	}
 	w->draining = true;
 	shm_slot_set_state(w->heritage->shm, w->heritage->slot, SLOT_DRAINING);
+	/* not when the master is gone: the sockets may be another's by now */
+	leave_doors(w, shm_draining(w->heritage->shm));
 	http_drain(w->http, gentle ? ms / 4 * 3 : 0);
-	/* Nobody of us listens any more: who comes now is refused at once, or finds our successor. */
-	for (unsigned i = 0; i < w->heritage->nlisten; i++) {
-		int fd = w->heritage->listen_fds[i];
-
-		fd_close(&fd);
-	}
 	evtimer_add(w->event[EVENT_DRAIN_TIMEOUT], &timeout);
 }
 
@@ -196,13 +239,14 @@ static bool open_events(struct worker *w)
 		[EVENT_QUIT] = { SIGQUIT, EV_SIGNAL | EV_PERSIST, on_quit, NULL },
 		[EVENT_REOPEN] = { SIGUSR1, EV_SIGNAL | EV_PERSIST, on_reopen, NULL },
 		[EVENT_DRAIN_TIMEOUT] = { -1, 0, on_drain_timeout, NULL },
+		[EVENT_DOORS_EMPTY] = { -1, 0, on_doors_empty, NULL },
 	};
 
 	for (int i = 0; i < EVENT_COUNT; i++) {
 		w->event[i] = event_new(w->base, rows[i].fd, rows[i].what, rows[i].fn, w);
 		if (!w->event[i])
 			return false;
-		if (i != EVENT_DRAIN_TIMEOUT && event_add(w->event[i], rows[i].period) < 0)
+		if (i < EVENT_DRAIN_TIMEOUT && event_add(w->event[i], rows[i].period) < 0)
 			return false;
 	}
 	return true;
@@ -296,7 +340,7 @@ static void settle(struct worker *w)
 
 static bool drained(const struct worker *w)
 {
-	return w->draining && http_connections(w->http) == 0 && providers_running(w->providers) == 0;
+	return w->draining && !w->nshut && http_connections(w->http) == 0 && providers_running(w->providers) == 0;
 }
 
 static void run(struct worker *w)
@@ -320,6 +364,7 @@ static void close_rooms(struct worker *w)
 		event_base_loop(w->base, EVLOOP_NONBLOCK);
 		settle(w);
 	}
+	free(w->shut_fds);
 	if (w->neighbours)
 		neighbours_close(w->neighbours);
 	if (w->endpoint_is_open)

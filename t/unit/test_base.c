@@ -3,7 +3,11 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/defer.h"
+#include "base/listening.h"
 #include "unit.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 START_TEST(buf_grows_and_drops)
 {
@@ -43,7 +47,94 @@ START_TEST(deferred_calls_run_once_with_those_they_queue)
 }
 END_TEST
 
+/* Listening sockets at one address, SO_REUSEPORT. */
+static unsigned listen_at_one_address(int *fds, unsigned n)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int on = 1;
+
+	for (unsigned i = 0; i < n; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		setsockopt(fds[i], SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+		ck_assert_int_eq(bind(fds[i], (struct sockaddr *)&a, sizeof(a)), 0);
+		ck_assert_int_eq(listen(fds[i], 100), 0);
+		ck_assert_int_eq(getsockname(fds[i], (struct sockaddr *)&a, &len), 0);
+	}
+	return ntohs(a.sin_port);
+}
+
+/* Connect n times, without waiting; then count what each socket has got. */
+static void knock(unsigned port, unsigned n, int *fds, unsigned *got, unsigned nfds)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int clients[64], fd;
+
+	ck_assert_uint_le(n, ARRAY_SIZE(clients));
+	for (unsigned i = 0; i < n; i++) {
+		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(clients[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	for (unsigned i = 0; i < nfds; i++) {
+		got[i] = 0;
+		while ((fd = accept(fds[i], NULL, NULL)) >= 0) {
+			got[i]++;
+			close(fd);
+		}
+	}
+	for (unsigned i = 0; i < n; i++)
+		close(clients[i]);
+}
+
+START_TEST(a_socket_that_is_shut_keeps_what_it_has_and_gets_no_more)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd, client = socket(AF_INET, SOCK_STREAM, 0);
+	unsigned port = listen_at_one_address(&fd, 1), got;
+
+	a.sin_port = htons((uint16_t)port);
+	ck_assert_int_eq(connect(client, (struct sockaddr *)&a, sizeof(a)), 0);
+	ck_assert(!listening_is_shut(fd));
+	ck_assert_int_eq(listening_shut(fd), 0);
+	ck_assert(listening_is_shut(fd));
+	knock(port, 20, &fd, &got, 1);
+	ck_assert_uint_eq(got, 1); /* the one of before */
+	listening_open(fd);
+	listening_open(fd); /* again: nothing */
+	ck_assert(!listening_is_shut(fd));
+	knock(port, 20, &fd, &got, 1);
+	ck_assert_uint_eq(got, 20);
+	close(client);
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_first_of_an_address_share_it)
+{
+	int fds[4];
+	unsigned port = listen_at_one_address(fds, 4), got[4], rounds = 0, all[4] = { 0 };
+
+	ck_assert_int_eq(listening_share(fds[0], 2), 0);
+	for (; rounds < 5; rounds++) {
+		knock(port, 60, fds, got, 4);
+		for (unsigned i = 0; i < 4; i++)
+			all[i] += got[i];
+	}
+	ck_assert_uint_eq(all[0] + all[1], 300);
+	ck_assert_uint_gt(all[0], 50);
+	ck_assert_uint_gt(all[1], 50);
+	ck_assert_int_eq(listening_share(fds[3], 0), 0);
+	ck_assert_int_eq(listening_share(fds[3], 0), 0); /* again: nothing */
+	knock(port, 60, fds, got, 4);
+	ck_assert_uint_gt(got[2] + got[3], 0);
+	for (unsigned i = 0; i < 4; i++)
+		close(fds[i]);
+}
+END_TEST
+
 int main(void)
 {
-	UNIT_RUN("base", buf_grows_and_drops, deferred_calls_run_once_with_those_they_queue);
+	UNIT_RUN("base", buf_grows_and_drops, deferred_calls_run_once_with_those_they_queue,
+		a_socket_that_is_shut_keeps_what_it_has_and_gets_no_more, the_first_of_an_address_share_it);
 }

@@ -67,12 +67,25 @@ START_TEST(what_takes_a_restart_is_kept)
 {
 	struct conf *next;
 
-	ck_assert_int_eq(diff("", "chat: {websocket: {port: 9, host: \"::1\"}}\nrun_dir: /nowhere\n", &next),
-		CONF_SAME);
-	ck_assert_uint_eq(kept.count, 4); /* pid_file follows run_dir */
-	ck_assert_str_eq(kept.text[1], "chat.websocket.port: 8000 -> 9");
-	ck_assert_uint_eq(next->port, 8000);
-	ck_assert_str_eq(next->host, "127.0.0.1");
+	ck_assert_int_eq(diff("", "rlimit_nofile: 9\nrun_dir: /nowhere\n", &next), CONF_SAME);
+	ck_assert_uint_eq(kept.count, 3); /* pid_file follows run_dir */
+	ck_assert_str_eq(kept.text[2], "rlimit_nofile: 0 -> 9");
+	ck_assert_uint_eq(next->rlimit_nofile, 0);
+	ck_assert_str_ne(next->run_dir, "/nowhere");
+	conf_free(next);
+}
+END_TEST
+
+START_TEST(addresses_and_workers_take_new_workers)
+{
+	struct conf *next;
+
+	ck_assert_int_eq(diff("", "chat: {websocket: {port: 9, host: \"::1\", concurrency: {uvicorn: {workers: 3}}}}\n"
+		"admin: {listen: 7}\n", &next), CONF_WORKERS);
+	ck_assert_uint_eq(kept.count, 0);
+	ck_assert_uint_eq(next->port, 9);
+	ck_assert_uint_eq(next->workers, 3);
+	ck_assert_uint_eq(next->admin_port, 7);
 	conf_free(next);
 }
 END_TEST
@@ -112,6 +125,7 @@ END_TEST
 int main(void)
 {
 	UNIT_RUN("conf_diff", the_same_file_changes_nothing, limits_are_live, the_rest_takes_new_workers,
-		what_takes_a_restart_is_kept, a_changed_key_is_seen_and_not_shown,
+		what_takes_a_restart_is_kept,
+		addresses_and_workers_take_new_workers, a_changed_key_is_seen_and_not_shown,
 		providers_are_known_by_name);
 }

@@ -438,6 +438,46 @@ START_TEST(a_reload_starts_all_before_it_lets_any_go)
 }
 END_TEST
 
+/* Slots of a generation that have a process. */
+static unsigned running(const struct world *w, unsigned generation)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->in.nslots; i++)
+		n += w->in.memory.slot[i].generation == generation && w->procs[i].pid;
+	return n;
+}
+
+START_TEST(a_reload_may_want_more_workers_or_fewer)
+{
+	struct world w;
+
+	serve_with_room(&w, 2, 10);
+	w.in.ndoors = 5;
+	reload(&w);
+	ck_assert_uint_eq(running(&w, 2), 5);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.in.memory.serving, 2);
+	ck_assert_uint_eq(running(&w, 1), 2); /* they drain */
+	w.in.ndoors = 1;
+	reload(&w);
+	get_ready(&w);
+	pass(&w, 1);
+	ck_assert_uint_eq(w.in.memory.serving, 3);
+	ck_assert_uint_eq(running(&w, 3), 1);
+	/* a worker that falls is replaced at its own door, and no other comes */
+	for (unsigned i = 0; i < w.in.nslots; i++) {
+		if (w.in.memory.slot[i].generation == 3) {
+			ck_assert_uint_eq(w.in.memory.slot[i].door, 0);
+			die(&w, i, false);
+		}
+	}
+	pass(&w, PLAN_BACKOFF_MIN_MS);
+	ck_assert_uint_eq(running(&w, 3), 1);
+}
+END_TEST
+
 START_TEST(reloads_that_come_quickly_become_one)
 {
 	struct world w;
@@ -626,6 +666,7 @@ int main(void)
 		a_hung_worker_is_killed_also_in_a_drain,
 		an_audit_that_is_owed_comes_first_and_never_spins,
 		the_list_of_actions_has_room_for_all, a_reload_starts_all_before_it_lets_any_go,
+		a_reload_may_want_more_workers_or_fewer,
 		reloads_that_come_quickly_become_one, a_reload_waits_while_too_many_generations_drain,
 		slots_of_another_master_are_left_alone, a_generation_that_cannot_start_is_given_up,
 		a_generation_that_keeps_falling_is_given_up,

@@ -35,6 +35,16 @@ void conn_timer(struct conn *c, const struct timeval *duration)
 		event_del(&c->timer);
 }
 
+bool conn_is_new(const struct conn *c)
+{
+	return !c->served && !c->started && (c->phase == CONN_PROXY || c->phase == CONN_TLS || c->phase == CONN_HEAD);
+}
+
+const struct timeval *conn_patience(const struct conn *c)
+{
+	return c->http->draining && !c->http->drain_gently ? c->http->over_timeout : c->http->header_timeout;
+}
+
 struct evbuffer *conn_input(struct conn *c)
 {
 	return c->tls ? tls_clear(c) : socket_input(c);
@@ -90,7 +100,7 @@ void conn_new(struct http *http, int fd, const struct sockaddr *address, bool ad
 	}
 	socket_open(c);
 	evtimer_assign(&c->timer, http->base, on_timer, c);
-	conn_timer(c, http->header_timeout);
+	conn_timer(c, conn_patience(c));
 	TAILQ_INSERT_TAIL(&http->conns, c, entry);
 	http->nconns++;
 	pending_begin(c);

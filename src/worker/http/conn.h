@@ -85,7 +85,7 @@ struct http {
 	const struct timeval *idle_timeout;
 	const struct timeval *stall_timeout;
 	const struct timeval *farewell_timeout;
-	const struct timeval *over_timeout;	/* for the head of one beyond connection_queue_size, */
+	const struct timeval *over_timeout;	/* for the head of one beyond connection_queue_size, or of any when all drain, */
 	const struct timeval *patience_timeout; /* after the time in which another worker may make room */
 	TAILQ_HEAD(, conn) idle;  /* between two requests; longest first */
 	TAILQ_HEAD(, conn) overs; /* beyond connection_queue_size; oldest first */
@@ -169,6 +169,10 @@ struct conn {
 void conn_new(struct http *http, int fd, const struct sockaddr *address, bool admin);
 /* Settle at the end of this turn. */
 void conn_settle_later(struct conn *c);
+/* It has not begun to send a request, and never did. */
+bool conn_is_new(const struct conn *c);
+/* How long it may take to do so. */
+const struct timeval *conn_patience(const struct conn *c);
 /* Start the connection's one timer (NULL: stop it). */
 void conn_timer(struct conn *c, const struct timeval *duration);
 /* What the client has sent and nobody has taken yet. */

@@ -171,7 +171,7 @@ static bool take_bytes(struct conn *c)
 	if (!skip_blank_lines(c, in))
 		return refuse(c, END_BAD_REQUEST, "too many empty lines before the request");
 	len = evbuffer_get_length(in);
-	if (!len && c->http->draining && !c->http->drain_gently)
+	if (!len && c->served && c->http->draining && !c->http->drain_gently)
 		c->phase = CONN_DEAD;
 	bytes = (const char *)evbuffer_pullup(in, -1);
 	if (!len || (len == 1 && bytes[0] == '\r'))

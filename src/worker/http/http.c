@@ -5,6 +5,7 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/listening.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "shm/stats.h"
@@ -169,22 +170,34 @@ void http_accept_also(struct http *http, int listen_fd, bool on)
 		stop_extra(http, extra);
 }
 
-static void unbind(evhtp_t *htp)
+/* Stays, for there may be clients in it that would be lost. */
+static bool is_to_be_emptied(const struct evconnlistener *listener)
 {
-	if (!htp || !htp->server)
+	return listening_is_shut(evconnlistener_get_fd((struct evconnlistener *)listener));
+}
+
+static void unbind(evhtp_t *htp, bool all)
+{
+	if (!htp || !htp->server || (!all && is_to_be_emptied(htp->server)))
 		return;
 	evhtp_unbind_socket(htp);
 	htp->server = NULL;
 }
 
-static void stop_listening(struct http *http)
+static void stop_listening(struct http *http, bool all)
 {
-	struct extra_listener *extra;
+	struct extra_listener *extra, *next;
 
-	while ((extra = TAILQ_FIRST(&http->extras)))
-		stop_extra(http, extra);
-	unbind(http->htp);
-	unbind(http->admin_htp);
+	TAILQ_FOREACH_SAFE(extra, &http->extras, entry, next)
+		if (all || !is_to_be_emptied(extra->listener))
+			stop_extra(http, extra);
+	unbind(http->htp, all);
+	unbind(http->admin_htp, all);
+}
+
+void http_stop_listening(struct http *http)
+{
+	stop_listening(http, true);
 }
 
 /* ---- draining ---- */
@@ -196,6 +209,8 @@ static void tell_drain(struct conn *c)
 	if (!c->drain_told && c->h2)
 		h2_drain(c);
 	c->drain_told = true;
+	if (!c->http->drain_gently && conn_is_new(c))
+		conn_timer(c, conn_patience(c));
 	conn_settle_later(c);
 }
 
@@ -328,7 +343,7 @@ void http_drain(struct http *http, uint64_t spread_ms)
 	http->drain_spread_ms = spread_ms;
 	http->drain_from_ms = clock_ms();
 	http->drain_websockets = http->drain_told = 0;
-	stop_listening(http);
+	stop_listening(http, false);
 	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
 		if (http->drain_gently && c->phase == CONN_WEBSOCKET)
 			http->drain_websockets++;
@@ -355,7 +370,7 @@ void http_close(struct http *http)
 {
 	struct conn *c;
 
-	stop_listening(http);
+	stop_listening(http, true);
 	http->accept_paused = false;
 	while ((c = TAILQ_FIRST(&http->conns))) {
 		conn_end_exchange(c, END_DRAINING);

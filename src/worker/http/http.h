@@ -26,9 +26,13 @@ void http_poll(struct http *http);
  * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
  */
 void http_accept_also(struct http *http, int listen_fd, bool on);
+/* Accept no longer from any socket. */
+void http_stop_listening(struct http *http);
 /*
- * Stop accepting; every app hears on_drain(); connections close after the answer that is running.
- * spread_ms 0: idle connections are closed at once. Else others serve in our place: idle
+ * Stop accepting, but for sockets that are shut (base/listening.h), which are to be emptied until
+ * http_stop_listening(); every app hears on_drain(); connections close after the answer that is running.
+ * spread_ms 0: idle connections are closed at once, and who has not
+ * sent a request yet has a second for it. Else others serve in our place: idle
  * WebSockets hear on_drain() spread over that time, so that their clients do not come back all
  * at once, and an idle HTTP connection may still send one request (or its time runs out), so that none
  * is lost on the way. May be said again, in more haste.

@@ -282,7 +282,7 @@ static void welcome(struct conn *c)
 /* Nothing can be done now: is this the end? */
 static bool wait_for_more(struct conn *c)
 {
-	if (!c->eof && !c->timed_out && (c->tls || !c->http->draining))
+	if (!c->eof && !c->timed_out)
 		return false;
 	if (c->tls)
 		stat_add(STAT_TLS_FAILED, 1);
