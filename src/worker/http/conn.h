@@ -72,6 +72,7 @@ struct http {
 	TAILQ_HEAD(, extra_listener) extras;
 	struct event *accept_again;
 	bool accept_paused;
+	unsigned accepted;	   /* in this turn */
 	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
 	bool drain_gently;	   /* idle clients have time */

@@ -26,6 +26,8 @@
 #define OVER_MS 1000
 /* ... after another worker had this long to make room for it. */
 #define PATIENCE_MS 100
+/* Connections accepted in one turn; more would keep the streams that run waiting, and pile up what each begins. */
+#define ACCEPTS_MAX 32
 /* Out of descriptors: try again after this, or when a connection closes. */
 #define ACCEPT_PAUSE_MS 100
 /* How often some WebSockets hear that we drain. */
@@ -37,20 +39,27 @@
 
 /* ---- accepting ---- */
 
+static void set_accepting(struct http *http, bool on)
+{
+	int (*set)(struct evconnlistener *) = on ? evconnlistener_enable : evconnlistener_disable;
+	struct extra_listener *extra;
+
+	if (http->htp->server)
+		set(http->htp->server);
+	if (http->admin_htp && http->admin_htp->server)
+		set(http->admin_htp->server);
+	TAILQ_FOREACH(extra, &http->extras, entry)
+		set(extra->listener);
+}
+
 static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct http *http = arg;
-	struct extra_listener *extra;
 
 	if (!http->accept_paused)
 		return;
 	http->accept_paused = false;
-	if (http->htp->server)
-		evconnlistener_enable(http->htp->server);
-	if (http->admin_htp && http->admin_htp->server)
-		evconnlistener_enable(http->admin_htp->server);
-	TAILQ_FOREACH(extra, &http->extras, entry)
-		evconnlistener_enable(extra->listener);
+	set_accepting(http, true);
 }
 
 /* libevent tells us of failed accepts; left alone it would try again at once, for ever. */
@@ -80,6 +89,8 @@ static evhtp_res take_socket(struct http *http, evhtp_connection_t *evhtp, bool 
 {
 	conn_new(http, evhtp->sock, evhtp->saddr, admin);
 	evhtp->sock = -1;
+	if (++http->accepted == ACCEPTS_MAX)
+		set_accepting(http, false); /* until the end of the turn: libevent would go on as long as there is one */
 	if (http->reader)
 		return EVHTP_RES_ERROR;
 	http->reader = evhtp;
@@ -358,6 +369,9 @@ void http_drain(struct http *http, uint64_t spread_ms)
 
 void http_poll(struct http *http)
 {
+	if (http->accepted >= ACCEPTS_MAX && !http->accept_paused)
+		set_accepting(http, true);
+	http->accepted = 0;
 	pending_poll(http);
 }
 
