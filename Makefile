@@ -52,6 +52,7 @@ ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) $(CPPFLAGS_OWN) $(CPPFLAGS) 
 
 LIBS_BASE = -levent_core -lm
 LIBS_CONF = -lyaml -lssl -lcrypto
+LIBS_CLUSTER = -lhiredis
 LIBS_WORKER = -levhtp -levent_openssl -levent_extra -levent_core -lwslay -lz -lnghttp2 -lcurl -ljansson -lssl -lcrypto
 LIBS_CHECK := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
@@ -61,8 +62,9 @@ CONF = $(call room,conf)
 SHM = $(call room,shm)
 PAGES = $(patsubst src/worker/endpoint/pages/%.html,$(B)/obj/page_%.o,$(wildcard src/worker/endpoint/pages/*.html))
 WORKER = $(PAGES) $(call room,worker) $(foreach r,exchange admit provider http endpoint,$(call room,worker/$(r)))
+CLUSTER = $(B)/obj/lease_lua.o $(call room,cluster)
 MASTER = $(call room,master)
-DAEMON = $(BASE) $(CONF) $(SHM) $(WORKER) $(MASTER)
+DAEMON = $(BASE) $(CONF) $(SHM) $(WORKER) $(CLUSTER) $(MASTER)
 STAT = $(call room,tools/headgatestat)
 SIM = $(call room,tools/llmsim)
 PROGRAMS = $(B)/headgate $(B)/headgatestat $(B)/llmsim
@@ -90,10 +92,18 @@ $(B)/obj/page_%.o: $(B)/obj/page_%.c $(B)/flags
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# What Redis runs for us.
+$(B)/obj/lease_lua.c: src/cluster/lease.lua scripts/text-to-c
+	@mkdir -p $(@D)
+	@$(PYTHON) scripts/text-to-c lease_lua cluster/lease_lua.h $< > $@
+$(B)/obj/lease_lua.o: $(B)/obj/lease_lua.c $(B)/flags
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
 link = @echo "  LINK  $@"; $(CC) $(CFLAGS) $(LINK_HARDEN) $(LDFLAGS) -o $@
 
 $(B)/headgate: $(B)/obj/main.o $(DAEMON)
-	$(link) $^ $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
+	$(link) $^ $(LIBS_CLUSTER) $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
 $(B)/headgatestat: $(STAT) $(BASE) $(SHM)
 	$(link) $^ -ljansson $(LIBS_BASE)
 $(B)/llmsim: $(SIM) $(BASE)
@@ -106,7 +116,7 @@ $(B)/unit/%: t/unit/%.c t/unit/unit.h $(B)/libheadgate.a $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
 	@$(CC) $(ALL_CFLAGS) -It/unit -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< $(B)/libheadgate.a \
-		$(LIBS_CHECK) $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
+		$(LIBS_CHECK) $(LIBS_CLUSTER) $(LIBS_WORKER) $(LIBS_CONF) $(LIBS_BASE)
 
 # ---- tests ------------------------------------------------------------------
 # `make check` builds its own tree with the developer's switches (crash points!)

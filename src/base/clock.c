@@ -18,6 +18,14 @@ uint64_t clock_ms(void)
 	return clock_us() / 1000;
 }
 
+uint64_t clock_boot_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 char *clock_wall_text(char out[32])
 {
 	struct timespec ts;

@@ -8,6 +8,8 @@
 /* CLOCK_MONOTONIC; the same clock in every process of the machine. */
 uint64_t clock_us(void);
 uint64_t clock_ms(void);
+/* CLOCK_BOOTTIME: as clock_ms(), but it goes on while the machine is suspended. For promises to other machines. */
+uint64_t clock_boot_ms(void);
 
 /* "2026-11-23T11:20:24.123Z" (UTC) of the present; returns out. */
 char *clock_wall_text(char out[32]);

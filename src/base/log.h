@@ -17,7 +17,7 @@ enum log_format { LOG_CONSOLE, LOG_JSON };
 
 /* Who logs: X(room). Each may have a level of its own. */
 #define LOG_ROOMS(X)                                                                            \
-	X(access) X(admit) X(conf) X(endpoint) X(exchange) X(http) X(master) X(provider) X(shm) X(worker)
+	X(access) X(admit) X(cluster) X(conf) X(endpoint) X(exchange) X(http) X(master) X(provider) X(shm) X(worker)
 
 enum log_room {
 #define X(room) LOG_ROOM_##room,

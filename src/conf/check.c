@@ -238,4 +238,5 @@ void check_globals(struct loader *l)
 	check_syslog(l);
 	check_admin(l);
 	check_tls(l);
+	check_cluster(l);
 }

@@ -15,6 +15,9 @@ void check_providers(struct loader *l);
 /* The files of chat.websocket.tls: read into conf->tls, and found to fit each other. */
 void check_tls(struct loader *l);
 void tls_release(struct conf_tls *tls);
+/* cluster: the address of Redis, its password, the name of this host. */
+void check_cluster(struct loader *l);
+void redis_release(struct conf_redis *redis);
 /* Warnings: options without effect yet, limits that do not fit each other or the machine. */
 void check_limits(struct loader *l);
 

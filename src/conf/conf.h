@@ -83,6 +83,14 @@ struct conf_tls {
 	unsigned char ticket_key[80];
 };
 
+/* Where limits are shared with other hosts: cluster.redis.address taken apart, and the password wherever it came from. */
+struct conf_redis {
+	char *host;	   /* or NULL: */
+	char *socket_path; /* of a unix socket; both NULL: there is no cluster */
+	uint16_t port;
+	char *password; /* NULL: none. Never log it */
+};
+
 /* A key that lets clients in. */
 struct conf_client {
 	uint8_t sha256[32]; /* of the key, wherever that came from */
@@ -93,7 +101,7 @@ struct conf_client {
 };
 
 /*
- * After a load, values that depend on others are filled in: run_dir, active,
+ * After a load, values that depend on others are filled in: run_dir, active, cluster_node,
  * base_url, api_key_env, pid_file. A base_url has no trailing slash; origins are in small
  * letters; a host of localhost is 127.0.0.1. There is at least one provider.
  */
@@ -111,6 +119,7 @@ struct conf {
 #include "conf/options.def"
 	char admin_host[64]; /* of admin.listen; "": there is none */
 	uint16_t admin_port;
+	struct conf_redis redis;
 	struct conf_origins *origins; /* where each value came from; private to this room */
 	/* One line each: sections without meaning here, options whose effect comes later, missing
 	 * keys, limits that the machine cannot meet. */

@@ -45,6 +45,7 @@ void conf_free(struct conf *conf)
 		options_release(&options_client, &conf->clients[i]);
 	free(conf->clients);
 	tls_release(&conf->tls);
+	redis_release(&conf->redis);
 	free(conf->trusted);
 	options_release(&options_global, conf);
 	conf_texts_release(&conf->warnings);

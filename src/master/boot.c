@@ -187,6 +187,8 @@ void boot_reopen_log(struct master *m)
 		log_info("master", "'%s' was opened again", m->conf->log_file);
 	for (unsigned i = 0; i < m->nslots; i++)
 		proc_signal(m, i, SIGUSR1);
+	if (m->agent.pid)
+		kill(m->agent.pid, SIGUSR1);
 }
 
 /* One generation serves, and some may drain. */

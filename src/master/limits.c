@@ -8,6 +8,7 @@
 #include "shm/gate.h"
 #include "shm/keys.h"
 #include "shm/learn.h"
+#include "shm/lease.h"
 #include "shm/segment.h"
 #include "shm/tally.h"
 #include "shm/tokens.h"
@@ -157,6 +158,8 @@ struct shm *limits_segment(const struct conf *conf, unsigned nslots, const char 
 		windows[SHM_WINDOW_PROVIDER(p)] = specs[p].window;
 	}
 	shm = replace ? shm_replace(path, &spec, error_r) : shm_create(path, &spec, error_r);
+	if (shm && *conf->redis_address)
+		cluster_begin(shm, conf->cluster_node);
 	for (unsigned p = 0; shm && p < n; p++)
 		apply_standing(shm, &conf->providers[p]);
 	for (unsigned i = 0; shm && i < conf->nclients; i++)

@@ -175,7 +175,7 @@ static int run(struct master *m)
 		.max_generations = (unsigned)m->conf->max_generations,
 	};
 	struct plan_out out;
-	uint64_t watch_ms;
+	uint64_t watch_ms, tend_ms;
 	int status = -1;
 
 	while (status < 0) {
@@ -188,7 +188,7 @@ static int run(struct master *m)
 			upgrade_start(m);
 		in.now_ms = clock_ms();
 		watch_ms = earliest(upgrade_watch(m, in.now_ms), doors_watch(m, in.now_ms),
-			notify_watchdog(in.now_ms));
+			earliest(agent_tend(m, in.now_ms), notify_watchdog(in.now_ms), UINT64_MAX));
 		in.handed_over = m->upgrade.handed_over;
 		proc_feel_hearts(m);
 		in.worker_timeout_ms = m->conf->worker_timeout_ms;
@@ -224,6 +224,7 @@ int master_run(struct conf *conf, int detached_fd, char **argv)
 	status = boot(&m);
 	if (status == EXIT_SUCCESS) {
 		status = run(&m);
+		agent_end(&m);
 		log_info("master", "stopped");
 	}
 	boot_undo(&m);

@@ -10,6 +10,7 @@
 #define MASTER_MASTER_H
 
 #include "base/base.h"
+#include "master/agent.h"
 #include "master/doors.h"
 #include "master/plan.h"
 #include "master/privileges.h"
@@ -33,6 +34,7 @@ struct master {
 	struct privileges privileges;
 	char **argv; /* how we were started, for the binary that comes after us */
 	struct upgrade upgrade;
+	struct agent_proc agent;
 	struct plan_proc *procs; /* one per slot */
 	int *ready_fds;		 /* read ends, -1 once it is ready or dead */
 	unsigned *lives;   /* how many each slot has had */

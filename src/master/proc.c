@@ -227,7 +227,8 @@ void proc_reap(struct master *m)
 		int slot = slot_of_pid(m, pid);
 
 		if (slot < 0) {
-			upgrade_reaped(m, pid, status);
+			if (!agent_reaped(m, pid, status))
+				upgrade_reaped(m, pid, status);
 			continue;
 		}
 		if (m->ready_fds[slot] >= 0)

@@ -12,6 +12,7 @@
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/pidfile.h"
+#include "shm/lease.h"
 #include "shm/reclaim.h"
 #include "shm/segment.h"
 
@@ -140,6 +141,7 @@ void upgrade_hear(struct master *m)
 	notify_main_pid(u->child);
 	u->handed_over = true;
 	u->child = 0;
+	agent_hand_over(m);
 }
 
 void upgrade_reaped(struct master *m, int pid, int status)
@@ -247,6 +249,14 @@ static void refuse(struct shm *shm, const char *why)
 		shm_close(shm, false);
 }
 
+static bool same_node(const struct shm *shm, const struct conf *conf)
+{
+	struct cluster_reading node;
+
+	cluster_read(shm, &node);
+	return !shm_is_clustered(shm) || strcmp(node.node, conf->cluster_node) == 0;
+}
+
 bool upgrade_adopt(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
@@ -265,6 +275,8 @@ bool upgrade_adopt(struct master *m)
 		refuse(shm, "the one in run_dir is not the old master's");
 	} else if (usable_slots(u) < m->doors.serving.n) {
 		refuse(shm, "the old one has no room for as many workers beside its own");
+	} else if (shm_is_clustered(shm) != (*m->conf->redis_address != 0) || !same_node(shm, m->conf)) {
+		refuse(shm, "cluster.redis was switched on or off, or cluster.node is another");
 	} else if (!limits_place(shm, m->conf, all, error)) {
 		refuse(shm, error);
 	} else {

@@ -36,8 +36,10 @@
 
 struct gate_line {
 	struct shm *shm;
+	unsigned number;
 	struct shm_gate *gate;
 	struct gate_cell *cell;
+	uint64_t lease; /* the one that gate_poll() saw */
 	struct waiters waiters;
 	struct waiters_flow *published; /* whose first place is in the head, waiting or granted */
 	uint64_t published_tag;
@@ -183,6 +185,24 @@ static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot
 	return found;
 }
 
+/* The lowest of what is configured, what is leased, and what was learnt. */
+static uint64_t limit_of(struct shm_gate *gate)
+{
+	uint64_t limit = lease_limit(&gate->lease, atomic_load(&gate->limit));
+	uint64_t learnt = atomic_load(&gate->learnt);
+
+	return learnt && learnt < limit ? learnt : limit;
+}
+
+/*
+ * A permit was taken under a limit that was looked at before. A lease may have fallen in between, however long
+ * that took: who took first and looks then cannot be wrong.
+ */
+static bool is_too_late(struct shm_gate *gate, uint64_t used)
+{
+	return atomic_load_explicit(&gate->lease.current, memory_order_relaxed) && used > limit_of(gate);
+}
+
 /* Take a permit and give it to the head of `slot` if it still waits. False: `used` had moved. */
 static bool hand_over(struct shm *shm, struct shm_gate *gate, struct gate_cell *me, uint64_t seen, unsigned slot,
 	uint64_t head)
@@ -193,8 +213,9 @@ static bool hand_over(struct shm *shm, struct shm_gate *gate, struct gate_cell *
 	CRASH_POINT("gate.dispatch.begun");
 	if (atomic_compare_exchange_strong(&gate->used, &seen, seen + 1)) {
 		CRASH_POINT("gate.dispatch.taken");
-		granted = atomic_compare_exchange_strong(&gate->cell[slot].head, &head,
-			GATE_GRANTED | (head & GATE_TAG));
+		granted = !is_too_late(gate, seen + 1) &&
+			atomic_compare_exchange_strong(&gate->cell[slot].head, &head,
+				GATE_GRANTED | (head & GATE_TAG));
 		if (granted) {
 			CRASH_POINT("gate.dispatch.claimed");
 			advance(shm, gate, head & GATE_TAG);
@@ -206,14 +227,6 @@ static bool hand_over(struct shm *shm, struct shm_gate *gate, struct gate_cell *
 	}
 	step_end(me);
 	return granted;
-}
-
-/* The lower one of what is configured and what was learnt. */
-static uint64_t limit_of(struct shm_gate *gate)
-{
-	uint64_t limit = atomic_load(&gate->limit), learnt = atomic_load(&gate->learnt);
-
-	return learnt && learnt < limit ? learnt : limit;
 }
 
 /*
@@ -333,6 +346,7 @@ struct gate_line *gate_line_open(struct shm *shm, unsigned gate, gate_granted_fn
 
 	BUG_ON(!shm->writable || shm->slot >= shm->header->nslots);
 	line->shm = shm;
+	line->number = gate;
 	line->gate = shm_gate_at(shm, gate);
 	line->cell = &line->gate->cell[shm->slot];
 	line->ends = house_ends(shm, gate);
@@ -373,6 +387,10 @@ static bool take_free(struct gate_line *line)
 	seen = atomic_load(&line->gate->used);
 	while (!taken && seen < limit_of(line->gate))
 		taken = atomic_compare_exchange_strong(&line->gate->used, &seen, seen + 1);
+	if (taken && is_too_late(line->gate, seen + 1)) {
+		atomic_fetch_sub(&line->gate->used, 1);
+		taken = false;
+	}
 	if (taken) {
 		CRASH_POINT("gate.try.taken");
 		owner_add(&line->cell->held, 1);
@@ -419,8 +437,11 @@ bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct f
 bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
 {
 	BUG_ON(ticket->state != TICKET_IDLE);
-	if (!take_free(line))
+	if (!take_free(line)) {
+		if (atomic_load_explicit(&line->gate->lease.current, memory_order_relaxed))
+			atomic_fetch_add_explicit(&line->gate->refused, 1, memory_order_relaxed);
 		return false;
+	}
 	ticket->since_us = clock_us();
 	ticket->state = TICKET_HELD;
 	return true;
@@ -486,8 +507,42 @@ void gate_leave(struct gate_line *line, struct gate_ticket *ticket)
 		leave_line(line, ticket);
 }
 
+bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket)
+{
+	uint64_t seen, may_run = lease_may_run(line->shm, line->number);
+	bool left = false;
+
+	BUG_ON(ticket->state != TICKET_HELD);
+	if (atomic_load(&line->gate->used) <= may_run)
+		return false;
+	step_begin(line->cell);
+	owner_add(&line->cell->held, (uint64_t)-1);
+	CRASH_POINT("lease.over.uncounted");
+	seen = atomic_load(&line->gate->used);
+	while (!left && seen > may_run)
+		left = atomic_compare_exchange_strong(&line->gate->used, &seen, seen - 1);
+	if (!left)
+		owner_add(&line->cell->held, 1);
+	step_end(line->cell);
+	if (left)
+		ticket->state = TICKET_IDLE;
+	return left;
+}
+
+void gate_look(struct gate_line *line)
+{
+	if (line->waiters.count)
+		dispatch(line->shm, line->gate, line->cell);
+}
+
 void gate_poll(struct gate_line *line)
 {
+	uint64_t lease = atomic_load_explicit(&line->gate->lease.current, memory_order_relaxed);
+
+	if (lease != line->lease) {
+		line->lease = lease;
+		gate_look(line);
+	}
 	while (gate_pending(line)) {
 		struct gate_ticket *ticket = collect(line);
 
@@ -540,6 +595,7 @@ void gate_read(const struct shm *shm, unsigned number, struct gate_reading *r)
 	struct shm_gate *gate = shm_gate_at(shm, number);
 
 	r->limit = atomic_load(&gate->limit);
+	r->in_force = lease_limit(&gate->lease, r->limit);
 	r->learnt = atomic_load(&gate->learnt);
 	r->used = atomic_load(&gate->used);
 	r->waiting = 0;

@@ -76,6 +76,16 @@ bool gate_try(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
 void gate_leave(struct gate_line *line, struct gate_ticket *ticket);
 
 /*
+ * A lease of this gate (shm/lease.h) has lapsed or shrunk, and more permits are out than may be: give a HELD one
+ * back, if that is so still; then what it was for must end. Of all workers that try at once no more than are too many
+ * succeed. False: it may be kept.
+ */
+bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
+
+/* The limit may have risen by itself, as a lease does: hand out what is free, if we have anybody in line. */
+void gate_look(struct gate_line *line);
+
+/*
  * Collect what other workers (or our own releases) granted to us. To be called when the wake
  * descriptor was readable and at the end of each loop turn; cheap when there is nothing.
  */
@@ -96,7 +106,8 @@ uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *t
 
 /* What a gate shows to anybody, also to read-only tools. */
 struct gate_reading {
-	uint64_t limit;
+	uint64_t limit;		/* as configured */
+	uint64_t in_force;	/* that, or less where a cluster leases it (shm/lease.h) */
 	uint64_t learnt;	/* a limit below that one that holds instead, see gate_set_learnt(); 0: none */
 	uint64_t used;
 	uint64_t waiting;

@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "shm/keys.h"
+#include "shm/lease.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 #include "shm/tally.h"
@@ -76,6 +77,7 @@ struct shm_header {
 	struct shm_reload reload;
 	uint64_t tallies_at; /* SHM_TALLIES of them */
 	uint64_t client_tokens_at;
+	uint64_t cluster_at;
 } SHM_ALIGNED;
 
 /* A worker's place. The master writes the first line, the worker the rest (and `state`). */
@@ -104,6 +106,25 @@ struct gate_cell {
 	_Atomic uint64_t came;	  /* they may be of another head than the one just seen */
 } SHM_ALIGNED;
 
+/*
+ * How much of a limit this node has from a cluster (shm/lease.h). The agent writes it: first the copy that is not
+ * current, then `current`; so whenever it dies there is a whole one, and readers wait for nobody.
+ */
+struct lease_words {
+	_Atomic uint64_t limit;
+	_Atomic uint64_t until_ms;
+	_Atomic uint64_t after;
+	_Atomic uint64_t rise_ms;
+	_Atomic uint64_t rise_to;
+	_Atomic uint64_t keep;
+	_Atomic uint64_t keep_until_ms;
+	_Atomic uint64_t total;
+};
+struct shm_lease {
+	_Atomic uint64_t current; /* 0: no cluster; else how many there were, + 1: copy[current % 2] */
+	struct lease_words copy[2];
+};
+
 #define GATE_NONE 0ull
 #define GATE_WAITING (1ull << 62)
 #define GATE_GRANTED (2ull << 62)
@@ -116,6 +137,8 @@ struct shm_gate {
 	_Atomic uint64_t learnt;	   /* a lower limit that the workers found out; 0: none */
 	_Atomic uint64_t line SHM_ALIGNED; /* virtual time: the last order tag, or the highest that was granted */
 	_Atomic uint64_t limit SHM_ALIGNED; /* the master writes it */
+	struct shm_lease lease;
+	_Atomic uint64_t refused; /* by gate_try(), while it had a lease */
 	_Atomic uint64_t retired_grants;    /* of workers that are dead; the master's */
 	_Atomic uint64_t last_grant_us;	    /* to one who had waited; an estimate, unguarded */
 	_Atomic uint64_t interval_us;
@@ -137,6 +160,8 @@ struct shm_window {
 	uint32_t reserved;
 	uint64_t ring_at;  /* capacity words: WINDOW_WORD */
 	uint64_t hints_at; /* capacity uint32_t: slot + 1, 0: none */
+	struct shm_lease lease;
+	_Atomic uint64_t refused; /* takes, while it had a lease */
 	char name[SHM_NAME_BYTES];
 };
 
@@ -146,6 +171,8 @@ struct shm_window {
 struct shm_tokens {
 	_Atomic uint64_t limit SHM_ALIGNED; /* 0: none */
 	_Atomic uint64_t window_ms;
+	struct shm_lease lease;
+	_Atomic uint64_t refused; /* while it had a lease */
 	_Atomic uint64_t word[TOKENS_PIECES] SHM_ALIGNED;
 };
 
@@ -191,6 +218,19 @@ struct stats_provider {
 	struct stats_phist hist[PHIST_COUNT];
 };
 
+/* What the agent of a cluster knows, and what it has to remember when it dies. The agent writes all but the first. */
+struct shm_cluster {
+	_Atomic uint32_t clustered; /* the master, once: limits are leased */
+	_Atomic uint32_t state;	    /* enum cluster_state */
+	uint64_t incarnation;	    /* of this segment; the master, once */
+	_Atomic uint64_t calls;	    /* the number of the last request */
+	_Atomic uint64_t since_ms;  /* clock_ms(): of the state */
+	_Atomic uint32_t members, nodes;
+	_Atomic uint32_t mismatches; /* limits that are not the same everywhere */
+	_Atomic int32_t agent_pid;   /* the master; 0: none runs */
+	char node[SHM_NODE_BYTES];
+} SHM_ALIGNED;
+
 /* Who is counted under a number (shm/tally.h). The master writes it, `is` last; then it stays. */
 struct shm_tally {
 	_Atomic uint32_t is; /* enum tally_kind + 1; 0: nobody */
@@ -198,7 +238,8 @@ struct shm_tally {
 	char name[SHM_NAME_BYTES];
 };
 
-/* One per slot, one of the master, one of the dead. Its owner writes it. */
+/* One per slot, one of the master, one of the agent, one of the dead. Its owner writes it. */
+#define STATS_EXTRA 3u
 struct stats_block {
 	_Atomic uint64_t value[STAT_COUNT];
 	_Atomic uint64_t tally[SHM_TALLIES][TALLY_COUNT];
@@ -216,12 +257,14 @@ _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
 _Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line counter too");
-_Static_assert(offsetof(struct shm_gate, cell) == 256, "cells begin on a line");
-_Static_assert(sizeof(struct shm_window) == 320, "shm_window");
+_Static_assert(sizeof(struct shm_lease) == 136, "shm_lease");
+_Static_assert(offsetof(struct shm_gate, cell) == 448, "cells begin on a line");
+_Static_assert(sizeof(struct shm_window) == 512, "shm_window");
 _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
-_Static_assert(sizeof(struct shm_tokens) == 1088, "shm_tokens");
-_Static_assert(sizeof(struct shm_standing) == 1408, "shm_standing");
+_Static_assert(sizeof(struct shm_tokens) == 1216, "shm_tokens");
+_Static_assert(sizeof(struct shm_standing) == 1536, "shm_standing");
 _Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
+_Static_assert(sizeof(struct shm_cluster) == 128, "shm_cluster");
 _Static_assert(sizeof(struct shm_tally) == 196, "shm_tally");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	"atomics must work between processes");
@@ -251,6 +294,22 @@ struct shm_gate *shm_gate_at(const struct shm *shm, unsigned gate);
 struct shm_window *shm_window_at(const struct shm *shm, unsigned window);
 struct shm_standing *shm_standing_at(const struct shm *shm, unsigned provider);
 struct shm_tokens *shm_tokens_at(const struct shm *shm, unsigned which);
+
+static inline struct shm_cluster *shm_cluster_at(const struct shm *shm)
+{
+	return shm_at(shm, shm->header->cluster_at);
+}
+
+/* What lease_limit() is when there is a lease. */
+uint64_t lease_limit_now(const struct shm_lease *lease, uint64_t configured);
+
+/* The limit in force here and now. Without a cluster it costs a load from the line of the limit. */
+static inline uint64_t lease_limit(const struct shm_lease *lease, uint64_t configured)
+{
+	if (!atomic_load_explicit(&lease->current, memory_order_relaxed))
+		return configured;
+	return lease_limit_now(lease, configured);
+}
 
 static inline struct shm_stats *shm_stats_at(const struct shm *shm)
 {

@@ -57,6 +57,8 @@ bool shm_provider_install(struct shm *shm, unsigned place, const struct shm_prov
 	if (place >= h->nproviders || place > shm_nproviders(shm) ||
 		spec->window.limit > shm_window_room(shm, SHM_WINDOW_PROVIDER(place)))
 		return false;
+	lease_forget(shm, LEASE_GATE, SHM_GATE_PROVIDER(place));
+	lease_forget(shm, LEASE_WINDOW, SHM_WINDOW_PROVIDER(place));
 	shm_copy_name(shm_at(shm, h->providers_at + place * SHM_NAME_BYTES), spec->name);
 	for (unsigned i = 0; i < ARRAY_SIZE(spec->gates); i++) {
 		struct shm_gate *gate = shm_gate_at(shm, SHM_GATE_PROVIDER(place) + i);
@@ -67,6 +69,7 @@ bool shm_provider_install(struct shm *shm, unsigned place, const struct shm_prov
 	}
 	reset_window(shm, shm_window_at(shm, SHM_WINDOW_PROVIDER(place)), &spec->window);
 	memset(shm_standing_at(shm, place), 0, sizeof(struct shm_standing));
+	lease_forget(shm, LEASE_TOKENS, SHM_TOKENS_PROVIDER(place));
 	stats_forget_provider(shm, place);
 	raise_to(&h->gates_used, SHM_GATES(place + 1));
 	raise_to(&h->windows_used, SHM_WINDOW_PROVIDER(place) + 1);

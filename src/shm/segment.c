@@ -38,7 +38,8 @@ static uint64_t layout_hash(void)
 		sizeof(struct shm_gate), sizeof(struct gate_cell), sizeof(struct shm_window),
 		sizeof(struct stats_provider), sizeof(struct stats_block), STAT_COUNT, PSTAT_COUNT, STATS_BUCKETS,
 		offsetof(struct shm_header, master_start), offsetof(struct shm_gate, name),
-		offsetof(struct shm_window, ring_at), sizeof(struct shm_standing) };
+		offsetof(struct shm_window, ring_at), sizeof(struct shm_standing), sizeof(struct shm_lease),
+		sizeof(struct shm_cluster) };
 	uint64_t hash = hash_bytes(0xcbf29ce484222325ull, sizes, sizeof(sizes));
 
 	for (unsigned i = 0; i < STAT_COUNT; i++)
@@ -138,9 +139,11 @@ static void plan(struct shm_header *h, const struct shm_spec *spec)
 	h->tallies_at = at;
 	at = round_up(at + SHM_TALLIES * sizeof(struct shm_tally), SHM_LINE);
 	h->stats_at = at;
-	at += sizeof(struct shm_stats) + (spec->nslots + 2) * h->stats_block_bytes;
+	at += sizeof(struct shm_stats) + (spec->nslots + STATS_EXTRA) * h->stats_block_bytes;
 	h->standing_at = at;
 	at += h->nproviders * sizeof(struct shm_standing);
+	h->cluster_at = at;
+	at += sizeof(struct shm_cluster);
 	at = house_plan(h, spec, at);
 	h->total_bytes = round_up(at, 4096);
 }
@@ -230,9 +233,10 @@ static const char *why_unfit(const struct shm *shm)
 		h->slots_at > h->gates_at || h->gates_at > h->windows_at ||
 		h->windows_at > h->providers_at || h->providers_at > h->tallies_at ||
 		h->tallies_at + SHM_TALLIES * sizeof(struct shm_tally) > h->stats_at ||
-		h->stats_at + sizeof(struct shm_stats) + (h->nslots + 2) * h->stats_block_bytes >
+		h->stats_at + sizeof(struct shm_stats) + (h->nslots + STATS_EXTRA) * h->stats_block_bytes >
 			h->standing_at ||
-		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->house_at ||
+		h->standing_at + h->nproviders * sizeof(struct shm_standing) > h->cluster_at ||
+		h->cluster_at + sizeof(struct shm_cluster) > h->house_at ||
 		h->house_at > h->client_tokens_at ||
 		h->client_tokens_at + h->nclients * sizeof(struct shm_tokens) > h->client_windows_at ||
 		h->client_windows_at > h->flows_at ||
@@ -383,7 +387,9 @@ void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds)
 	BUG_ON(!shm->writable);
 	shm->slot = slot;
 	shm->wake_fds = wake_fds;
-	if (slot == SHM_MASTER) {
+	if (slot == SHM_AGENT) {
+		/* it has no gates and no last words */
+	} else if (slot == SHM_MASTER) {
 		if (!shm->adopted)
 			header_own(shm->header); /* it may have become a daemon since */
 	} else {

@@ -111,9 +111,11 @@ void shm_close(struct shm *shm, bool remove);
 
 /*
  * After fork: this process is the worker in `slot`, wake_fds[i] is the eventfd of slot i (kept by
- * reference). Binds statistics and last words too. The master calls it with slot = SHM_MASTER.
+ * reference). Binds statistics and last words too. The master calls it with slot = SHM_MASTER, the cluster's
+ * agent with SHM_AGENT.
  */
 #define SHM_MASTER UINT32_MAX
+#define SHM_AGENT (UINT32_MAX - 1)
 void shm_bind(struct shm *shm, uint32_t slot, const int *wake_fds);
 
 /*

@@ -90,15 +90,20 @@ static unsigned master_block(const struct shm *shm)
 	return shm->header->nslots;
 }
 
-static unsigned retired_block(const struct shm *shm)
+static unsigned agent_block(const struct shm *shm)
 {
 	return shm->header->nslots + 1;
 }
 
+static unsigned retired_block(const struct shm *shm)
+{
+	return shm->header->nslots + 2;
+}
+
 void stats_bind(struct shm *shm, unsigned slot)
 {
-	BUG_ON(slot != SHM_MASTER && slot >= shm->header->nslots);
-	mine = block_at(shm, slot == SHM_MASTER ? master_block(shm) : slot);
+	BUG_ON(slot != SHM_MASTER && slot != SHM_AGENT && slot >= shm->header->nslots);
+	mine = block_at(shm, slot == SHM_MASTER ? master_block(shm) : slot == SHM_AGENT ? agent_block(shm) : slot);
 	nproviders = shm->header->nproviders;
 }
 

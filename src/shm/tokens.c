@@ -23,7 +23,8 @@ _Static_assert(SPAN + AHEAD < TOKENS_PIECES, "a word is in use for one piece at 
 
 struct pieces {
 	_Atomic uint64_t *word;
-	uint64_t limit;
+	uint64_t configured;
+	uint64_t limit; /* in force: not above that */
 	uint64_t piece_ms;
 	const struct tokens_promise *moved; /* not counted: it will be returned; or NULL */
 };
@@ -35,11 +36,12 @@ static bool pieces_of(const struct shm *shm, unsigned which, struct pieces *p)
 
 	p->moved = NULL;
 	p->word = t->word;
-	p->limit = atomic_load(&t->limit);
+	p->configured = atomic_load(&t->limit);
+	p->limit = lease_limit(&t->lease, p->configured);
 	p->piece_ms = atomic_load(&t->window_ms) / PER_WINDOW;
 	if (!p->piece_ms)
 		p->piece_ms = 1;
-	return p->limit != 0;
+	return p->configured != 0;
 }
 
 static uint64_t word_of(uint64_t piece, uint64_t tokens)
@@ -135,6 +137,16 @@ static void promised(struct tokens_promise *promise, const struct pieces *p, uin
 	promise->until_ms = (piece + 1) * p->piece_ms;
 }
 
+/* Who shares the limit with others shall be seen to want more of it. */
+static bool refused(struct shm *shm, unsigned which, uint64_t tokens)
+{
+	struct shm_tokens *t = shm_tokens_at(shm, which);
+
+	if (atomic_load_explicit(&t->lease.current, memory_order_relaxed))
+		atomic_fetch_add_explicit(&t->refused, tokens, memory_order_relaxed);
+	return false;
+}
+
 bool tokens_take(struct shm *shm, unsigned which, uint64_t now_ms, uint64_t latest_ms,
 	uint64_t tokens, struct tokens_promise *promise)
 {
@@ -145,15 +157,18 @@ bool tokens_take(struct shm *shm, unsigned which, uint64_t now_ms, uint64_t late
 	*promise = (struct tokens_promise){ .at_ms = now_ms };
 	if (!pieces_of(shm, which, &p) || !tokens)
 		return true;
-	if (tokens > p.limit) /* fits into an empty window only */
-		tokens = p.limit;
+	if (tokens > p.configured) /* fits into an empty window only */
+		tokens = p.configured;
 	now_piece = now_ms / p.piece_ms;
+	promise->at_ms = (now_piece + 1) * p.piece_ms;
+	if (tokens > p.limit) /* so much is not leased */
+		return refused(shm, which, tokens);
 	for (piece = last_promised(&p, now_piece); piece <= now_piece + AHEAD; piece++) {
 		promise->at_ms = piece > now_piece ? piece * p.piece_ms : now_ms;
 		if (fullest(&p, (uint32_t)piece) + tokens > p.limit)
 			continue;
 		if (promise->at_ms > latest_ms)
-			return false;
+			return refused(shm, which, tokens);
 		if (claim(&p, (uint32_t)piece, tokens)) {
 			promised(promise, &p, piece, tokens);
 			return true;
@@ -161,7 +176,16 @@ bool tokens_take(struct shm *shm, unsigned which, uint64_t now_ms, uint64_t late
 		if (++tries < TRIES)
 			piece--; /* who was faster may have been undone as well */
 	}
-	return false;
+	return refused(shm, which, tokens);
+}
+
+bool tokens_hold(struct shm *shm, unsigned which, const struct tokens_promise *promise)
+{
+	struct pieces p;
+
+	if (!promise->tokens || !pieces_of(shm, which, &p) || p.limit == p.configured)
+		return true;
+	return fullest(&p, promise->piece) <= p.limit;
 }
 
 bool tokens_advance(struct shm *shm, unsigned which, uint64_t now_ms, struct tokens_promise *promise)
@@ -225,7 +249,7 @@ void tokens_read(const struct shm *shm, unsigned which, uint64_t now_ms, struct 
 	uint32_t now_piece;
 
 	pieces_of(shm, which, &p);
-	*r = (struct tokens_reading){ .limit = p.limit,
+	*r = (struct tokens_reading){ .limit = p.configured,
 		.window_ms = atomic_load(&shm_tokens_at(shm, which)->window_ms) };
 	now_piece = (uint32_t)(now_ms / p.piece_ms);
 	for (unsigned i = 0; i < TOKENS_PIECES; i++) {

@@ -29,10 +29,17 @@ struct tokens_promise {
 /*
  * Promise `tokens` (an estimate). False: it would be later than latest_ms, or than 64 pieces from
  * now; nothing was taken, and at_ms says when it would have been (or when to ask again).
- * A request of more than N is let through when the window is empty otherwise. No limit: at_ms = now_ms.
+ * A request of more than N is let through when the window is empty otherwise; one of more than what is leased of N
+ * is not. No limit: at_ms = now_ms.
  */
 bool tokens_take(struct shm *shm, unsigned which, uint64_t now_ms, uint64_t latest_ms,
 	uint64_t tokens, struct tokens_promise *promise) MUST_CHECK;
+
+/*
+ * It goes out now. False: a lease (shm/lease.h) has fallen meanwhile, and it is too much: return it and take
+ * another.
+ */
+bool tokens_hold(struct shm *shm, unsigned which, const struct tokens_promise *promise) MUST_CHECK;
 
 /*
  * It waits for at_ms: is there an earlier time by now? True: at_ms and until_ms are earlier. To be

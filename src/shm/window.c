@@ -47,7 +47,7 @@ struct ring {
 	struct shm_window *shared;
 	_Atomic uint64_t *word;
 	_Atomic uint32_t *hint;
-	uint32_t limit;
+	uint32_t limit; /* in force */
 	uint64_t window_ms;
 	uint64_t late_ms; /* how late an appointment may be kept: S above */
 };
@@ -56,16 +56,17 @@ struct ring {
 static bool ring_of(const struct shm *shm, unsigned window, struct ring *r)
 {
 	struct shm_window *shared = shm_window_at(shm, window);
+	uint32_t configured = atomic_load(&shared->limit);
 
 	r->shared = shared;
 	r->word = shm_at(shm, shared->ring_at);
 	r->hint = shm_at(shm, shared->hints_at);
-	r->limit = atomic_load(&shared->limit);
+	r->limit = (uint32_t)lease_limit(&shared->lease, configured);
 	r->window_ms = shared->window_ms;
 	r->late_ms = r->window_ms / LATE_SHARE > LATE_MIN_MS ? r->window_ms / LATE_SHARE : LATE_MIN_MS;
 	if (r->late_ms > r->window_ms / LATE_MOST)
 		r->late_ms = r->window_ms / LATE_MOST;
-	return r->limit != 0;
+	return configured != 0;
 }
 
 static uint64_t word_of(uint64_t round, uint64_t flags, uint64_t time_ms)
@@ -179,6 +180,15 @@ static void set_aside(const struct ring *r, uint64_t cursor, uint64_t word)
 	}
 }
 
+/* Who shares the limit with others shall be seen to want more of it. */
+static bool refused(const struct ring *r, uint64_t at_ms, struct appointment *a)
+{
+	if (atomic_load_explicit(&r->shared->lease.current, memory_order_relaxed))
+		atomic_fetch_add_explicit(&r->shared->refused, 1, memory_order_relaxed);
+	a->at_ms = at_ms;
+	return false;
+}
+
 bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t latest_ms,
 	struct appointment *a)
 {
@@ -187,6 +197,8 @@ bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t lat
 	*a = (struct appointment){ .at_ms = now_ms, .slot = UINT32_MAX };
 	if (!ring_of(shm, window, &r))
 		return true;
+	if (!r.limit)
+		return refused(&r, now_ms + 1, a);
 	for (;;) {
 		uint64_t cursor = atomic_load(&r.shared->cursor);
 		uint32_t slot = (uint32_t)cursor;
@@ -205,10 +217,8 @@ bool window_take(struct shm *shm, unsigned window, uint64_t now_ms, uint64_t lat
 				set_aside(&r, cursor, word);
 				continue;
 			}
-			if (at > latest_ms) {
-				a->at_ms = at;
-				return false;
-			}
+			if (at > latest_ms)
+				return refused(&r, at, a);
 		}
 		/* A returned promise whose time has yet to come leaves this round's to somebody else. */
 		reused = (word & WINDOW_FREE) && at > now_ms;
@@ -246,6 +256,9 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
 	if (a->slot == UINT32_MAX)
 		return true;
 	ring_of(shm, window, &r);
+	/* Without a cluster what was promised stays promised; a lease that is gone was given to others. */
+	if (a->slot >= r.limit && atomic_load(&r.shared->lease.current))
+		return false;
 	if (now_ms <= a->at_ms + r.late_ms)
 		return true;
 	kept = word_of(round_of(word), (word & WINDOW_MOVED) | moved_flag(&r, a->at_ms, now_ms), now_ms);
@@ -257,26 +270,77 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
 	return true;
 }
 
+/* Slots that come (back) into use are as good as returned: ready when their last use allows. */
+static void come_back(const struct ring *r, const struct window_change *change)
+{
+	for (uint32_t i = change->from; i < change->to; i++) {
+		uint64_t word = atomic_load(&r->word[i]);
+		uint64_t round = (atomic_load(&r->shared->cursor) >> 32) - 1;
+
+		while (!atomic_compare_exchange_strong(&r->word[i], &word,
+			word_of(round, WINDOW_FREE | WINDOW_MOVED, ready_ms(r, word))))
+			; /* somebody kept or returned a late appointment there */
+	}
+}
+
+static void are_known(const struct ring *r, const struct window_change *change)
+{
+	for (uint32_t i = change->from; i < change->to; i++)
+		hint_push(r, i);
+}
+
 int window_set_limit(struct shm *shm, unsigned window, uint32_t limit)
 {
+	struct window_change change;
 	struct ring r;
 
 	ring_of(shm, window, &r);
 	if (limit > r.shared->capacity)
 		return -ERANGE;
-	/* Slots that come (back) into use are as good as returned: ready when their last use allows. */
-	for (uint32_t i = r.limit; i < limit; i++) {
-		uint64_t word = atomic_load(&r.word[i]);
-		uint64_t round = (atomic_load(&r.shared->cursor) >> 32) - 1;
-
-		while (!atomic_compare_exchange_strong(&r.word[i], &word,
-			word_of(round, WINDOW_FREE | WINDOW_MOVED, ready_ms(&r, word))))
-			; /* somebody kept or returned a late appointment there */
-	}
+	change = (struct window_change){ r.limit, (uint32_t)lease_limit(&r.shared->lease, limit) };
+	come_back(&r, &change);
 	atomic_store(&r.shared->limit, limit);
-	for (uint32_t i = r.limit; i < limit; i++)
-		hint_push(&r, i);
+	are_known(&r, &change);
 	return 0;
+}
+
+void window_change_begin(struct shm *shm, unsigned window, uint64_t limit, struct window_change *change)
+{
+	struct ring r;
+	uint32_t configured;
+
+	ring_of(shm, window, &r);
+	configured = atomic_load(&r.shared->limit);
+	*change = (struct window_change){ r.limit, (uint32_t)(limit < configured ? limit : configured) };
+	come_back(&r, change);
+}
+
+void window_change_end(struct shm *shm, unsigned window, const struct window_change *change)
+{
+	struct ring r;
+
+	ring_of(shm, window, &r);
+	are_known(&r, change);
+}
+
+void window_read_demand(const struct shm *shm, unsigned window, uint64_t now_ms, struct window_demand *demand)
+{
+	struct ring r;
+
+	ring_of(shm, window, &r);
+	*demand = (struct window_demand){ 0 };
+	for (uint32_t i = 0; i < r.shared->capacity; i++) {
+		uint64_t word = atomic_load(&r.word[i]);
+
+		if (!word || ready_ms(&r, word) <= now_ms)
+			continue;
+		if (i >= r.limit) {
+			demand->beyond++;
+			continue;
+		}
+		demand->used++;
+		demand->promised += !(word & WINDOW_FREE) && (word & WINDOW_TIME) > now_ms;
+	}
 }
 
 /* Sent within the window that ends now, or promised. */
@@ -290,7 +354,7 @@ void window_read(const struct shm *shm, unsigned window, uint64_t now_ms, struct
 	struct ring r;
 
 	ring_of(shm, window, &r);
-	*reading = (struct window_reading){ .limit = r.limit, .window_ms = r.window_ms };
-	for (uint32_t i = 0; i < r.limit; i++)
+	*reading = (struct window_reading){ .limit = atomic_load(&r.shared->limit), .window_ms = r.window_ms };
+	for (uint32_t i = 0; i < reading->limit; i++)
 		reading->used += is_used(&r, atomic_load(&r.word[i]), now_ms);
 }

@@ -35,8 +35,8 @@ void window_return(struct shm *shm, unsigned window, struct appointment *a);
 
 /*
  * The request goes out now; if that is more than S late, the true time is recorded. False: it is
- * that late, and the slot is promised to somebody else already: the request must not go out, take
- * another appointment.
+ * that late, and the slot is promised to somebody else already, or a lease has fallen and the slot is not
+ * ours any more: the request must not go out, take another appointment.
  */
 bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64_t now_ms) MUST_CHECK;
 
@@ -46,9 +46,27 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
  */
 int window_set_limit(struct shm *shm, unsigned window, uint32_t limit) MUST_CHECK;
 
+/*
+ * Where a lease (shm/lease.h) changes the limit in force: begin, store the schedule, end. Slots that come back
+ * into use are found. (When nobody does this, since a schedule went on by itself, they are found when the cursor comes round.)
+ */
+struct window_change {
+	uint32_t from, to;
+};
+void window_change_begin(struct shm *shm, unsigned window, uint64_t limit, struct window_change *change);
+void window_change_end(struct shm *shm, unsigned window, const struct window_change *change);
+
+/* What a lease needs to know. */
+struct window_demand {
+	uint64_t used;	   /* slots of the limit in force that are not ready for another request */
+	uint64_t promised; /* of these, for a time to come: demand beyond the present window */
+	uint64_t beyond;   /* slots behind that limit that are not ready: they count still */
+};
+void window_read_demand(const struct shm *shm, unsigned window, uint64_t now_ms, struct window_demand *demand);
+
 /* How many of the limit were used within the window that ends now, or are promised. */
 struct window_reading {
-	uint64_t limit;
+	uint64_t limit; /* as configured */
 	uint64_t window_ms;
 	uint64_t used;
 };

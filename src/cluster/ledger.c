@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ledger.c - see ledger.h. */
+#include "base/base.h"
+#include "cluster/ledger.h"
+
+#include "base/bug.h"
+
+#define FAST_MS 100u	   /* requests are not sent oftener than this, */
+#define FAST_MEMBER_MS 2u  /* nor than this for each member, */
+#define FAST_SHARE 100u	   /* nor than this part of lease_ttl */
+#define LOOK_BACK_MS 500u  /* what is wanted is the most of so long */
+
+void ledger_open(struct ledger *l, uint64_t ttl_ms)
+{
+	*l = (struct ledger){ .ttl_ms = ttl_ms, .v_ms = ttl_ms / 2, .s_ms = ttl_ms * 6 / 10, .w_ms = ttl_ms * 2,
+		.margin_ms = ttl_ms / 10 };
+}
+
+void ledger_release(struct ledger *l)
+{
+	free(l->limit);
+	free(l->ask);
+	free(l->of);
+	*l = (struct ledger){ 0 };
+}
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- leases that have not lapsed ---- */
+
+/* Those that a later one covers are not needed any more. */
+static void add_own(struct ledger_limit *limit, uint64_t lease, uint64_t until_ms)
+{
+	while (limit->nown && limit->own[limit->nown - 1].lease <= lease)
+		limit->nown--;
+	if (limit->nown == LEDGER_OWN) {
+		/*
+		 * No room for all steps of a fall. What runs may be cut somewhat early; but what was sent within a window must
+		 * not be forgotten.
+		 */
+		limit->nown--;
+		if (limit->subject.memory_ms)
+			lease = limit->own[limit->nown].lease;
+	}
+	limit->own[limit->nown++] = (struct ledger_lease){ lease, until_ms };
+}
+
+static void drop_lapsed(struct ledger_limit *limit, uint64_t now_ms)
+{
+	unsigned n = 0;
+
+	while (n < limit->nown && limit->own[n].until_ms + limit->subject.memory_ms <= now_ms)
+		n++;
+	if (!n)
+		return;
+	limit->nown -= n;
+	memmove(limit->own, limit->own + n, limit->nown * sizeof(limit->own[0]));
+}
+
+/* What we are entitled to: the largest lease that counts still, or what the schedule comes to by itself. */
+static uint64_t entitled(const struct ledger_limit *limit, uint64_t now_ms)
+{
+	const struct lease_schedule *s = &limit->now.schedule;
+	uint64_t most = now_ms < s->until_ms ? s->limit : now_ms < s->rise_ms ? s->after : s->rise_to;
+
+	return limit->nown ? max(most, limit->own[0].lease) : most;
+}
+
+/* ---- looking ---- */
+
+/* Another agent had written it. */
+static void inherit(struct ledger_limit *limit)
+{
+	const struct lease_schedule *s = &limit->now.schedule;
+
+	limit->refused = limit->now.refused;
+	if (s->keep > s->limit)
+		add_own(limit, s->keep, s->keep_until_ms);
+	add_own(limit, s->limit, s->until_ms);
+}
+
+static void note_want(struct ledger_limit *limit, bool next_half)
+{
+	const struct lease_reading *now = &limit->now;
+	uint64_t want = now->wanted + (now->refused - limit->refused);
+
+	limit->refused = now->refused;
+	if (next_half) {
+		limit->want[1] = limit->want[0];
+		limit->want[0] = 0;
+	}
+	limit->want[0] = max(limit->want[0], want);
+}
+
+static uint64_t want_of(const struct ledger_limit *limit)
+{
+	return max(limit->want[0], limit->want[1]);
+}
+
+static void make_room(struct ledger *l, unsigned n)
+{
+	if (n <= l->nlimits)
+		return;
+	l->limit = xrealloc(l->limit, n * sizeof(*l->limit));
+	memset(l->limit + l->nlimits, 0, (n - l->nlimits) * sizeof(*l->limit));
+	l->ask = xrealloc(l->ask, n * sizeof(*l->ask));
+	l->of = xrealloc(l->of, n * sizeof(*l->of));
+}
+
+void ledger_look(struct ledger *l, const struct shm *shm, uint64_t now_ms)
+{
+	bool next_half = now_ms - l->half_ms >= LOOK_BACK_MS / 2;
+	unsigned n = lease_count(shm), known = l->nlimits;
+
+	if (next_half)
+		l->half_ms = now_ms;
+	make_room(l, n);
+	l->nlimits = max(n, known);
+	l->outgrown = false;
+	for (unsigned i = 0; i < n; i++) {
+		struct ledger_limit *limit = &l->limit[i];
+		struct lease_subject subject;
+
+		lease_subject(shm, i, &subject);
+		/* A provider was added: those behind it have moved. Or its place has another name. */
+		if (strcmp(subject.name, limit->subject.name) != 0)
+			*limit = (struct ledger_limit){ .subject = subject };
+		limit->subject.configured = subject.configured;
+		if (!subject.configured)
+			continue;
+		lease_read(shm, &subject, &limit->now);
+		if (!limit->nown && !limit->granted)
+			inherit(limit);
+		drop_lapsed(limit, now_ms);
+		note_want(limit, next_half);
+		if (want_of(limit) > limit->now.limit && (!limit->granted || limit->now.limit < limit->grant.limit))
+			l->outgrown = true;
+	}
+}
+
+/* ---- asking ---- */
+
+uint64_t ledger_pace_ms(const struct ledger *l)
+{
+	uint64_t fast = max(FAST_MS, max(FAST_MEMBER_MS * (uint64_t)l->members, l->ttl_ms / FAST_SHARE));
+	uint64_t rest = l->ttl_ms / 3;
+	bool in_haste = l->again || l->contended || l->outgrown || l->draining;
+
+	for (unsigned i = 0; i < l->nlimits && !in_haste; i++)
+		in_haste = l->limit[i].handing_back;
+	return in_haste && fast < rest ? fast : rest;
+}
+
+/* The largest of our numbers whose answer came at least this long ago; 0: none. */
+static uint64_t heard_before(const struct ledger *l, uint64_t now_ms, uint64_t ago_ms)
+{
+	uint64_t seq = 0;
+
+	for (unsigned i = 0; i < l->npast; i++)
+		if (l->past[i].received_ms + ago_ms <= now_ms)
+			seq = max(seq, l->past[i].seq);
+	return seq;
+}
+
+/* The smallest of our numbers whose request was sent at most this long ago; -1: none. */
+static int64_t sent_since(const struct ledger *l, uint64_t now_ms, uint64_t ago_ms)
+{
+	int64_t seq = -1;
+
+	for (unsigned i = 0; i < l->npast; i++)
+		if (l->past[i].sent_ms + ago_ms >= now_ms && (seq < 0 || (int64_t)l->past[i].seq < seq))
+			seq = (int64_t)l->past[i].seq;
+	return seq;
+}
+
+static uint64_t longest_memory(const struct ledger *l)
+{
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < l->nlimits; i++)
+		most = max(most, l->limit[i].subject.memory_ms);
+	return most;
+}
+
+void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request)
+{
+	l->nasks = 0;
+	l->holds_nothing = true;
+	for (unsigned i = 0; i < l->nlimits; i++) {
+		const struct ledger_limit *limit = &l->limit[i];
+		uint64_t hold;
+
+		if (!limit->subject.configured)
+			continue;
+		l->of[l->nasks] = i;
+		hold = min(limit->now.hold, entitled(limit, now_ms));
+		l->holds_nothing &= !hold || limit->subject.memory_ms;
+		l->ask[l->nasks++] = (struct wire_ask){ .name = limit->subject.name,
+			.memory = limit->subject.memory_ms != 0,
+			.configured = limit->subject.configured,
+			.hold = hold,
+			.want = want_of(limit) };
+	}
+	request->epoch = l->epoch;
+	request->registered = l->q != 0;
+	request->draining = l->draining;
+	request->ttl_ms = l->ttl_ms;
+	request->q = l->q;
+	request->sigma[0] = heard_before(l, now_ms, l->s_ms);
+	request->sigma[1] = heard_before(l, now_ms, l->s_ms + longest_memory(l));
+	request->rho = sent_since(l, now_ms, l->w_ms - l->v_ms - l->margin_ms);
+	request->ask = l->ask;
+	request->nasks = l->nasks;
+}
+
+/* ---- an answer ---- */
+
+static void remember(struct ledger *l, uint64_t seq, uint64_t sent_ms, uint64_t received_ms)
+{
+	l->past[l->past_at] = (struct ledger_past){ seq, sent_ms, received_ms };
+	l->past_at = (l->past_at + 1) % LEDGER_HISTORY;
+	l->npast += l->npast < LEDGER_HISTORY;
+	l->q = seq;
+}
+
+static void forget_epoch(struct ledger *l, const char *epoch)
+{
+	snprintf(l->epoch, sizeof(l->epoch), "%s", epoch);
+	l->npast = l->past_at = 0;
+	l->q = 0;
+}
+
+bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms,
+	bool *new_epoch_r)
+{
+	BUG_ON(reply->status != WIRE_OK || reply->ngrants != l->nasks);
+	*new_epoch_r = false;
+	if (received_ms >= sent_ms + l->v_ms)
+		return false;
+	if (strcmp(reply->epoch, l->epoch) != 0) {
+		*new_epoch_r = *l->epoch;
+		forget_epoch(l, reply->epoch);
+	}
+	remember(l, reply->seq, sent_ms, received_ms);
+	l->again = reply->again;
+	l->members = reply->members;
+	l->nodes = reply->nodes;
+	l->contended = false;
+	l->mismatches = 0;
+	for (unsigned i = 0; i < l->nasks; i++) {
+		struct ledger_limit *limit = &l->limit[l->of[i]];
+
+		limit->grant = reply->grant[i];
+		limit->granted = true;
+		l->contended |= limit->grant.contended;
+		l->mismatches += limit->grant.mismatch;
+	}
+	return true;
+}
+
+void ledger_schedule(struct ledger *l, unsigned i, uint64_t sent_ms, uint64_t received_ms,
+	struct lease_schedule *schedule)
+{
+	struct ledger_limit *limit = &l->limit[l->of[i]];
+	const struct wire_grant *g = &limit->grant;
+	uint64_t local = min(g->lease, g->target);
+
+	add_own(limit, g->lease, sent_ms + l->v_ms);
+	drop_lapsed(limit, received_ms);
+	/* What was said as held is above what was asked for back: the rest is to be reported. */
+	limit->handing_back = g->lease > g->target && !l->draining;
+	*schedule = (struct lease_schedule){ .limit = local,
+		.until_ms = sent_ms + l->v_ms,
+		.after = min(local, g->guaranteed),
+		.rise_ms = received_ms + l->w_ms + limit->subject.memory_ms,
+		.rise_to = g->guaranteed,
+		.keep = limit->own[0].lease,
+		.keep_until_ms = limit->own[0].until_ms,
+		.total = g->limit };
+	limit->now.schedule = *schedule;
+}
+
+void ledger_give_up(struct ledger *l, unsigned i, struct lease_schedule *schedule)
+{
+	struct ledger_limit *limit = &l->limit[i];
+	bool any = limit->nown != 0;
+
+	*schedule = (struct lease_schedule){ .rise_ms = UINT64_MAX,
+		.keep = any ? limit->own[0].lease : 0,
+		.keep_until_ms = any ? limit->own[0].until_ms : 0,
+		.total = limit->grant.limit };
+	limit->now.schedule = *schedule;
+}
