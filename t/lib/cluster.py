@@ -119,17 +119,38 @@ class Cluster:
 		return wait_until(all_know, seconds)
 
 
+def mean_in_flight(sim, first, last):
+	"""Requests in flight on average between event number `first` of the simulator and number `last`."""
+	rows = [row for row in sim.events() if row['event'] in ('request', 'done')][:last]
+	running = total = 0
+	for n, row in enumerate(rows):
+		if n > first:
+			total += running * (row['t_us'] - rows[n - 1]['t_us'])
+		running += 1 if row['event'] == 'request' else -1
+	return total / (rows[-1]['t_us'] - rows[first]['t_us'])
+
+
+def marks(sim):
+	"""For mean_in_flight(): how many events there are by now."""
+	return len([row for row in sim.events() if row['event'] in ('request', 'done')])
+
+
 class Load:
 	"""So many clients at a node, each with one request after the other, until stop()."""
 	def __init__(self, port, clients, **more):
 		self.port, self.wanted, self.more = port, clients, more
-		self.done, self.failed, self.tasks = [], [], []
+		self.done, self.failed, self.tasks = [], [], {}
 		self.resize(clients)
 
 	def resize(self, clients):
+		"""More clients, or fewer: those that are too many go away, whatever they wait for."""
 		self.wanted = clients
-		for n in range(len(self.tasks), clients):
-			self.tasks.append(asyncio.create_task(self._client(n)))
+		for n, task in self.tasks.items():
+			if n >= clients:
+				task.cancel()
+		for n in range(clients):
+			if n not in self.tasks or self.tasks[n].done():
+				self.tasks[n] = asyncio.create_task(self._client(n))
 
 	async def _client(self, n):
 		while n < self.wanted:
@@ -142,11 +163,8 @@ class Load:
 			(self.done if good else self.failed).append((time.monotonic(), began, s))
 			if not good:
 				await asyncio.sleep(0.05)
-		self.tasks = self.tasks[:self.wanted] if all(t.done() for t in self.tasks[self.wanted:]) else self.tasks
-
-	def completed(self, since, until):
-		return sum(since <= at < until for at, _, _ in self.done)
 
 	async def stop(self):
+		"""They end what they have begun."""
 		self.wanted = 0
-		await asyncio.gather(*self.tasks)
+		await asyncio.gather(*self.tasks.values(), return_exceptions=True)

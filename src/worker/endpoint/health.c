@@ -14,6 +14,7 @@
 #include "shm/gate.h"
 #include "shm/keys.h"
 #include "shm/learn.h"
+#include "shm/lease.h"
 #include "shm/readings.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
@@ -201,6 +202,35 @@ static void add_providers(struct buf *out, uint64_t now_ms)
 	buf_adds(out, "}");
 }
 
+/* With whom limits are shared, and what this node has of each. */
+static void add_cluster(struct buf *out, uint64_t now_ms)
+{
+	const struct shm *shm = endpoint.shm;
+	const char *comma = "";
+	struct cluster_reading node;
+
+	if (!shm_is_clustered(shm))
+		return;
+	cluster_read(shm, &node);
+	buf_addf(out, ",\"cluster\":{\"state\":\"%s\",\"since_s\":%" PRIu64 ",\"node\":\"%s\",\"members\":%u,"
+		"\"nodes\":%u,\"mismatches\":%u,\"agent_pid\":%d,\"limits\":{",
+		cluster_state_name(node.state), minus(now_ms, node.since_ms) / 1000, node.node, node.members,
+		node.nodes, node.mismatches, node.agent_pid);
+	for (unsigned i = 0; i < lease_count(shm); i++) {
+		struct lease_subject subject;
+		struct lease_reading lease;
+
+		lease_subject(shm, i, &subject);
+		if (!subject.configured)
+			continue;
+		lease_read(shm, &subject, &lease);
+		buf_addf(out, "%s\"%s\":{\"lease\":%" PRIu64 ",\"guaranteed\":%" PRIu64 ",\"limit\":%" PRIu64 "}", comma,
+			subject.name, lease.limit, lease.schedule.rise_to, lease.schedule.total);
+		comma = ",";
+	}
+	buf_adds(out, "}}");
+}
+
 static void respond(struct exchange *x, int status, const char *word)
 {
 	static const struct exchange_header headers[] = {
@@ -217,6 +247,7 @@ static void respond(struct exchange *x, int status, const char *word)
 	add_workers(&out, now_ms);
 	add_providers(&out, now_ms);
 	add_reload(&out, now_ms);
+	add_cluster(&out, now_ms);
 	buf_addf(&out, ",\"uptime_s\":%" PRIu64 ",\"version\":\"" HEADGATE_VERSION "\"}",
 		minus(now_ms, shm_started_ms(endpoint.shm)) / 1000);
 	exchange_respond(x, status, headers, ARRAY_SIZE(headers), out.data, out.len);

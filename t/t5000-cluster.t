@@ -1,0 +1,67 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Three headgates share one limit through Redis: never more than that together, and demand moves the shares."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
+from cluster import *
+
+need_redis()
+LIMIT = 25
+PERMITS = 'llm.providers.sim.http_client.concurrent_requests'
+SECONDS = float(os.environ.get('HEADGATE_CLUSTER_S', 4))
+
+async def use(sim):
+	"""How much of the limit is in use at the simulator from now on, on average: throughput, but for the size of requests."""
+	first = await asyncio.to_thread(marks, sim)
+	await asyncio.sleep(SECONDS)
+	last = await asyncio.to_thread(marks, sim)
+	return await asyncio.to_thread(mean_in_flight, sim, first, last)
+
+async def leases_of(nodes):
+	return [await asyncio.to_thread(node.lease) for node in nodes]
+
+async def alone(sim):
+	"""What one headgate with the whole limit brings about."""
+	with Gate(sim, http_client={'concurrent_requests': LIMIT}) as gate:
+		load = Load(gate.port, 100)
+		await asyncio.sleep(1)
+		got = await use(sim)
+		await load.stop()
+	return got
+
+async def shared(tap, sim, nodes, single):
+	loads = [Load(node.port, clients) for node, clients in zip(nodes, (90, 5, 5))]
+	await asyncio.sleep(2)
+	got = await use(sim)
+	tap.ok(got >= 0.95 * single, f'90 : 5 : 5, after two seconds: {got / single:.1%} of what one headgate with the whole limit does')
+	leases = await leases_of(nodes)
+	tap.ok(leases[0] >= LIMIT - 12, f'the node with the clients has most of it ({leases})')
+	loads[0].resize(5)
+	loads[1].resize(90)
+	await asyncio.sleep(2)
+	got = await use(sim)
+	tap.ok(got >= 0.95 * single, f'moved to 5 : 90 : 5, after two seconds: {got / single:.1%}')
+	leases = await leases_of(nodes)
+	tap.ok(leases[1] >= LIMIT - 12, f'the share has moved along ({leases})')
+	for load in loads[:2]:
+		load.resize(40)
+	loads[2].resize(40)
+	await asyncio.sleep(2)
+	leases = sorted(await leases_of(nodes))
+	tap.ok(leases[0] >= LIMIT // 3 - 1, f'where all have lines, all have about the same ({leases})')
+	for load in loads:
+		await load.stop()
+	tap.is_([len(load.failed) for load in loads], [0, 0, 0], 'no request failed')
+
+with Tap() as tap, Sim('--tokens', 10, '--rate', 25, '--jitter', 40) as sim:
+	single = asyncio.run(alone(sim))
+	sim.reset()
+	with Redis() as redis, Cluster(tap, redis, sim, 3, http_client={'concurrent_requests': LIMIT}) as nodes:
+		tap.ok(nodes.sharing(), 'three nodes know each other')
+		tap.ok(wait_until(lambda: sum(n.lease() or 0 for n in nodes) >= LIMIT // 2), 'and have shares before anybody asks')
+		tap.at_most(sum(n.lease() for n in nodes), LIMIT, 'not more than there is')
+		asyncio.run(shared(tap, sim, nodes, single))
+		tap.at_most(sim.stats()['max_in_flight'], LIMIT, 'the simulator never saw more than the limit')
+		tap.is_(sim.stats()['max_in_flight'], LIMIT, 'and saw all of it used')
+		limits = nodes[0].cluster()['limits']
+		tap.is_((limits[PERMITS]['guaranteed'], limits[PERMITS]['limit']), (LIMIT // 3, LIMIT), '/health tells the guaranteed share and the limit')
