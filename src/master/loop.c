@@ -175,7 +175,7 @@ static int run(struct master *m)
 		.max_generations = (unsigned)m->conf->max_generations,
 	};
 	struct plan_out out;
-	uint64_t watch_ms, tend_ms;
+	uint64_t watch_ms;
 	int status = -1;
 
 	while (status < 0) {

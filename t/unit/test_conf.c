@@ -221,7 +221,7 @@ START_TEST(unknown_keys)
 	one_error(PROVIDER_ONLY "logign: {}\n",
 		"f.yaml:2:1: logign: unknown key; nearest: logging");
 	one_error(PROVIDER_ONLY "zebra: {}\n", "f.yaml:2:1: zebra: unknown key; known here: "
-					       "chat, clients, llm, logging, admin, run_dir");
+					       "chat, clients, llm, cluster, logging, admin, run_dir");
 	one_error("llm: {provider: {}, providers: {openai: {}}}\n",
 		"f.yaml:1:7: llm.provider: unknown key; nearest: providers");
 	one_error(IN_UVICORN("max_header_siz: 5"),
