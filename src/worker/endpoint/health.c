@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * health.c - GET /health: how full everything is, over all workers, read from the segment.
- * 503 when a worker's heart has stopped or the server drains. /health/live tells only of
+ * 503 when a worker's heart has stopped, the server drains, or it has no part of shared limits yet. /health/live tells only of
  * the hearts: a server that drains needs no restart. Never takes a place.
  */
 #include "base/base.h"
@@ -254,13 +254,23 @@ static void respond(struct exchange *x, int status, const char *word)
 	buf_release(&out);
 }
 
+/* What keeps this node from serving although all is well here; NULL: nothing. */
+static const char *outside(void)
+{
+	struct cluster_reading node;
+
+	cluster_read(endpoint.shm, &node);
+	return node.state == CLUSTER_JOINING || node.state == CLUSTER_REFUSED ? cluster_state_name(node.state) : NULL;
+}
+
 static void answer(struct exchange *x, bool ready_wanted)
 {
+	const char *out = outside();
 	bool beating = shm_hearts_beat(endpoint.shm, clock_ms(), endpoint.conf->worker_timeout_ms);
 	bool draining = shm_draining(endpoint.shm);
-	bool good = beating && !(draining && ready_wanted);
+	bool good = beating && !((draining || out) && ready_wanted);
 
-	respond(x, good ? 200 : 503, draining ? "draining" : beating ? "ok" : "degraded");
+	respond(x, good ? 200 : 503, draining ? "draining" : !beating ? "degraded" : out ? out : "ok");
 }
 
 static void answer_health(struct exchange *x)
