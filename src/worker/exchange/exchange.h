@@ -34,8 +34,8 @@ struct exchange_header {
 };
 
 /*
- * What the client asked; all texts live as long as the exchange, but for headers and query of a WebSocket: once that is
- * accepted, there is only "traceparent".
+ * What the client asked. The body is there until on_start() has returned; all other texts live as long as the exchange,
+ * but for headers and query of a WebSocket: once that is accepted, there is only "traceparent".
  */
 struct exchange_request {
 	const char *method; /* "GET" */

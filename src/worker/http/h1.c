@@ -302,6 +302,8 @@ void h1_begin(struct conn *c)
 	BUG_ON(!c->x.app);
 	if (!pending_refuse(c, &c->x))
 		c->x.app->on_start(&c->x);
+	c->x.request.body = NULL;
+	buf_release(&c->body);
 }
 
 bool h1_step(struct conn *c)

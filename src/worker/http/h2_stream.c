@@ -51,10 +51,16 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	return s;
 }
 
-static void release_request(struct h2_stream *s)
+static void release_body(struct h2_stream *s)
 {
 	s->h2->held -= s->body.len;
+	s->x.request.body = NULL;
 	buf_release(&s->body);
+}
+
+static void release_request(struct h2_stream *s)
+{
+	release_body(s);
 	buf_release(&s->text);
 	free(s->fields);
 	s->fields = NULL;
@@ -287,6 +293,7 @@ static void run(struct h2_stream *s)
 	BUG_ON(!s->x.app);
 	if (!pending_refuse(s->h2->c, &s->x))
 		s->x.app->on_start(&s->x);
+	release_body(s);
 }
 
 static void take_head(struct h2_stream *s)
