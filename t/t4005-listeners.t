@@ -11,11 +11,6 @@ SHAPE = dict(workers=2, concurrency={'max_connections': 500}, server={'drain_tim
 	http_client={'concurrent_requests': 100, 'max_connections': 100})
 ASK = b'GET /v1/models HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n'
 
-def free_port():
-	with socket.socket() as s:
-		s.bind(('127.0.0.1', 0))
-		return s.getsockname()[1]
-
 def reloaded(gate, sim, port, host='127.0.0.1', admin='', at=None, **more):
 	"""Writes the file and sends HUP; the verdict, which is the last line about a reload in the log."""
 	with open(gate.conf_path, 'w') as file:

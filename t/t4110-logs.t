@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Logs: the lines that operators know, the same as JSON, levels of rooms, the access log, syslog, floods,
 what is passed on to the provider, and no secret anywhere."""
-import glob, http.server, os, sys
+import fcntl, glob, http.server, os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
 
@@ -148,6 +148,61 @@ def to_syslog(tap, sim):
 				asyncio.run(ws_once(gate)) if _ % 100 == 0 else request(gate.port, 'GET', '/health')
 			second.close()
 
+def nobody_reads(tap, sim, what):
+	"""Standard error is full, and nobody empties it: who serves does not wait for that."""
+	if what == 'a pipe':
+		ours, theirs = os.pipe()
+		fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+	elif what == 'a terminal':
+		ours, theirs = os.openpty()
+	else:
+		ours, theirs = (s.detach() for s in socket.socketpair())
+	before = fcntl.fcntl(theirs, fcntl.F_GETFL)
+	with tempfile.TemporaryDirectory(prefix='headgate-') as folder:
+		path = os.path.join(folder, 'headgate.yaml')
+		with open(path, 'w') as file:
+			file.write(config_text(sim, run_dir=os.path.join(folder, 'run'), workers=2, access_log=True).replace('port: 0', f'port: {free_port()}'))
+		port = int(re.search(r'port: (\d+)', open(path).read()).group(1))
+		server = subprocess.Popen([os.path.join(BUILD, 'headgate'), '-c', path], stdin=subprocess.DEVNULL, stderr=theirs)
+		def answers(n):
+			return sum(request(port, 'GET', '/v1/models', timeout=10)[0] == 200 for _ in range(n))
+		def up():
+			try:
+				return answers(1)
+			except OSError:
+				return False
+		def lost():
+			done = subprocess.run([os.path.join(BUILD, 'headgatestat'), '-r', os.path.join(folder, 'run'), '--json'], capture_output=True, text=True)
+			return json.loads(done.stdout)['statistics']['headgate_log_lines_lost_total']
+		wait_until(up)
+		sent, most = 1, 20000
+		while not lost() and sent < most:
+			sent += answers(500)
+		tap.ok(lost() > 0, f'{what} is full after at most {sent} lines, the rest is counted')
+		tap.is_(answers(200), 200, '... and nobody waits')
+		os.set_blocking(ours, False)
+		got = []
+		def read():
+			try:
+				while (part := os.read(ours, 65536)):
+					got.append(part)
+			except (BlockingIOError, OSError):
+				pass
+			return b''.join(got).decode()
+		read()
+		# each worker and the master tell their own, with their next line
+		def told():
+			answers(20)
+			return sum(int(n) for n in re.findall(r' warning \[[^]]*\] log: (\d+) lines are missing here', read()))
+		wait_until(lambda: told() >= lost())
+		tap.is_(told(), lost(), '... and is told when it is read again, to the line')
+		server.terminate()
+		reader = wait_until(lambda: (read(), server.poll())[1] is not None)
+		tap.is_((reader, server.returncode), (True, 0), '... it stops as ever')
+		tap.is_(fcntl.fcntl(theirs, fcntl.F_GETFL) & os.O_NONBLOCK, before & os.O_NONBLOCK, '... and nobody else who has it is made not to wait')
+		os.close(ours)
+		os.close(theirs)
+
 def passed_on(tap):
 	provider = Provider()
 	with Gate(provider.url, tap, workers=1) as gate:
@@ -196,5 +251,7 @@ with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim:
 	as_json(tap, sim)
 	levels(tap, sim)
 	to_syslog(tap, sim)
+	for what in 'a pipe', 'a terminal', 'a socket':
+		nobody_reads(tap, sim, what)
 	passed_on(tap)
 	secrets(tap, sim)

@@ -5,9 +5,13 @@
 #include "base/clock.h"
 #include "base/json_out.h"
 #include "base/log.h"
+#include "base/log_sink.h"
 #include "base/log_syslog.h"
 
-static int log_fd = STDERR_FILENO;
+static struct log_sink out = { .given = STDERR_FILENO, .own = -1 };
+static struct log_sink standard_error = { .given = STDERR_FILENO, .own = -1 }; /* for when a file is full */
+static void (*on_loss)(void);
+static uint64_t lost; /* lines, since the last one that went */
 static enum log_level room_level[LOG_ROOM_COUNT + 1]; /* the last one: of all others */
 static enum log_level most_level = LOG_INFO;	      /* of all of them */
 static bool set_up;
@@ -22,7 +26,8 @@ static const char *const room_names[] = {
 
 void log_setup(int fd, enum log_level level, enum log_format format)
 {
-	log_fd = fd;
+	log_sink_set(&out, fd);
+	log_sink_set(&standard_error, STDERR_FILENO);
 	log_format = format;
 	set_up = true;
 	most_level = level;
@@ -37,6 +42,17 @@ void log_set_room(enum log_room room, enum log_level level)
 	for (unsigned i = 0; i <= LOG_ROOM_COUNT; i++)
 		if (room_level[i] > most_level)
 			most_level = room_level[i];
+}
+
+void log_reopened(void)
+{
+	log_sink_set(&out, out.given);
+	log_sink_set(&standard_error, STDERR_FILENO);
+}
+
+void log_on_loss(void (*fn)(void))
+{
+	on_loss = fn;
 }
 
 void log_syslog(const char *path)
@@ -104,24 +120,58 @@ static void complain(int error)
 {
 	static struct log_rate rate;
 	uint64_t missed;
+	char text[200];
+	int n;
 
-	if (log_rate_ok(&rate, &missed))
-		dprintf(STDERR_FILENO,
-			"headgate: cannot write to the log: %s; lines are lost until there is room for them, or the "
-			"log is opened elsewhere (USR1)\n",
-			strerror(error));
+	if (out.given == STDERR_FILENO || !log_rate_ok(&rate, &missed))
+		return;
+	n = snprintf(text, sizeof(text),
+		"headgate: cannot write to the log: %s; lines are lost until there is room for them, or the "
+		"log is opened elsewhere (USR1)\n",
+		strerror(error));
+	(void)!log_sink_write(&standard_error, text, (size_t)n);
+}
+
+static void put(const struct buf *line)
+{
+	int error = log_sink_write(&out, line->data, line->len);
+
+	if (!error)
+		return;
+	lost++;
+	if (on_loss)
+		on_loss();
+	complain(-error);
+}
+
+/* There is room again, it seems: how many lines are missing here? */
+static void tell_losses(void)
+{
+	char text[120];
+	struct buf line = BUF_INIT;
+
+	snprintf(text, sizeof(text),
+		"%" PRIu64 " lines are missing here: there was no room for them, and nobody waits for the log", lost);
+	begin(&line, LOG_WARNING, "log");
+	if (log_format == LOG_JSON) {
+		json_add_string(&line, text, strlen(text));
+		buf_adds(&line, "}");
+	} else {
+		buf_adds(&line, text);
+	}
+	buf_adds(&line, "\n");
+	if (log_sink_write(&out, line.data, line.len) == 0)
+		lost = 0;
+	buf_release(&line);
 }
 
 static void end(struct buf *line, enum log_level level, size_t head)
 {
-	ssize_t n;
-
 	log_syslog_send(level, line->data + head, line->len - head);
 	buf_adds(line, "\n");
-	while ((n = write(log_fd, line->data, line->len)) < 0 && errno == EINTR)
-		;
-	if (n < 0 && log_fd != STDERR_FILENO)
-		complain(errno);
+	if (lost)
+		tell_losses();
+	put(line);
 	buf_release(line);
 }
 

@@ -26,8 +26,16 @@ enum log_room {
 	LOG_ROOM_COUNT
 };
 
-/* Where lines go: a descriptor that stays the caller's (2 at first). All rooms get this level. */
+/*
+ * Where lines go: a descriptor that stays the caller's (2 at first). All rooms get this level. From here on
+ * nobody waits for a pipe, terminal or socket that is full: the line is lost, counted, and a later one
+ * says how many were.
+ */
 void log_setup(int fd, enum log_level level, enum log_format format);
+/* The descriptor, or standard error, leads to another file now. */
+void log_reopened(void);
+/* To be called for each line that was lost; NULL: nobody. */
+void log_on_loss(void (*fn)(void));
 /* One room's own level; until the next log_setup(). */
 void log_set_room(enum log_room room, enum log_level level);
 /*

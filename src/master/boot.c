@@ -17,6 +17,7 @@
 #include "master/pidfile.h"
 #include "master/proc.h"
 #include "shm/segment.h"
+#include "shm/stats.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -178,6 +179,7 @@ void boot_reopen_log(struct master *m)
 	if (m->log_fd < 0)
 		return;
 	error = fd_reopen_log(m->log_fd, m->conf->log_file, true);
+	log_reopened();
 	if (!error && m->privileges.drop && fchown(m->log_fd, m->privileges.uid, m->privileges.gid) < 0)
 		error = -errno;
 	if (error)
@@ -238,6 +240,11 @@ void boot_say_who_reaches(const struct conf *conf)
 			conf->admin_listen);
 }
 
+static void count_loss(void)
+{
+	stat_add(STAT_LOG_LOST, 1);
+}
+
 int boot(struct master *m)
 {
 	const struct conf *conf = m->conf;
@@ -269,6 +276,7 @@ int boot(struct master *m)
 		return EXIT_FAILURE;
 	}
 	shm_bind(m->shm, SHM_MASTER, m->wake_fds);
+	log_on_loss(count_loss);
 	limits_apply(m->shm, conf);
 	return EXIT_SUCCESS;
 }
@@ -323,6 +331,7 @@ void boot_undo(struct master *m)
 	fd_close(&m->lifeline[0]);
 	fd_close(&m->lifeline[1]);
 	/* what another master works with is not ours to remove */
+	log_on_loss(NULL);
 	if (m->shm)
 		shm_close(m->shm, shm_master_pid(m->shm) == getpid());
 	upgrade_release(&m->upgrade);

@@ -4,6 +4,7 @@
 #include "master/daemon.h"
 
 #include "base/fd.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -62,6 +63,7 @@ void daemon_be_silent(void)
 		dup2(null, fd);
 	if (null > STDERR_FILENO)
 		close(null);
+	log_reopened();
 }
 
 void daemon_ready(int *fd)

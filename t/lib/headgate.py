@@ -295,6 +295,13 @@ class Gate(Process):
 		return {w['slot']: w['pid'] for w in (self.health() or {'workers': []})['workers'] if w['state'] == 'ready'}
 
 
+def free_port():
+	"""One that nobody has right now."""
+	with socket.socket() as s:
+		s.bind(('127.0.0.1', 0))
+		return s.getsockname()[1]
+
+
 def request(port, method, path, body=None, headers=None, timeout=60, tls=None):
 	"""One plain request: (status, headers dict with lower-case names, body bytes)."""
 	c = http.client.HTTPSConnection('127.0.0.1', port, timeout=timeout, context=tls) if tls else \

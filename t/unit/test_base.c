@@ -4,8 +4,11 @@
 #include "base/buf.h"
 #include "base/defer.h"
 #include "base/listening.h"
+#include "base/log_sink.h"
 #include "unit.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -133,8 +136,67 @@ START_TEST(the_first_of_an_address_share_it)
 }
 END_TEST
 
+/* Lines into fd until it takes no more; how many went. */
+static unsigned fill(struct log_sink *sink, int fd)
+{
+	unsigned n = 0;
+
+	*sink = (struct log_sink){ .own = -1 };
+	log_sink_set(sink, fd);
+	while (log_sink_write(sink, "line\n", 5) == 0)
+		n++;
+	ck_assert_int_eq(log_sink_write(sink, "line\n", 5), -EAGAIN);
+	return n;
+}
+
+START_TEST(nobody_waits_for_a_log_that_is_full)
+{
+	struct log_sink sink;
+	int fds[2], other;
+	char bytes[5];
+	unsigned n;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	n = fill(&sink, fds[1]);
+	ck_assert_int_eq(sink.how, SINK_OWN);
+	ck_assert_int_eq(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0); /* others who have it wait as before */
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(read(fds[0], bytes, 5), 5);
+	ck_assert_int_eq(log_sink_write(&sink, "more\n", 5), 0);
+	other = sink.own;
+	log_sink_set(&sink, fds[1]);
+	ck_assert_int_eq(sink.own, other); /* the same as before */
+	log_sink_set(&sink, open("/dev/null", O_WRONLY));
+	ck_assert_int_eq(log_sink_write(&sink, "more\n", 5), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	fill(&sink, fds[1]);
+	ck_assert_int_eq(sink.how, SINK_SOCKET);
+}
+END_TEST
+
+START_TEST(a_pipe_that_must_not_be_opened_anew_is_asked_first)
+{
+	struct log_sink sink = { .how = SINK_POLL };
+	char line[3 * PIPE_BUF], bytes[PIPE_BUF + 1];
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	sink.given = fds[1];
+	memset(line, 'x', sizeof(line));
+	ck_assert_int_eq(log_sink_write(&sink, line, sizeof(line)), -EAGAIN); /* a part of it went */
+	ck_assert_int_eq(log_sink_write(&sink, "line\n", 5), 0);
+	ck_assert_int_eq(read(fds[0], line, sizeof(line)), PIPE_BUF + 6);
+	memcpy(bytes, line + PIPE_BUF, 6);
+	ck_assert_int_eq(memcmp(bytes, "\nline\n", 6), 0); /* and the next begins a line */
+	while (log_sink_write(&sink, line, PIPE_BUF) == 0)
+		;
+	ck_assert_int_eq(log_sink_write(&sink, "line\n", 5), -EAGAIN);
+}
+END_TEST
+
 int main(void)
 {
 	UNIT_RUN("base", buf_grows_and_drops, deferred_calls_run_once_with_those_they_queue,
-		a_socket_that_is_shut_keeps_what_it_has_and_gets_no_more, the_first_of_an_address_share_it);
+		a_socket_that_is_shut_keeps_what_it_has_and_gets_no_more, the_first_of_an_address_share_it,
+		nobody_waits_for_a_log_that_is_full, a_pipe_that_must_not_be_opened_anew_is_asked_first);
 }
