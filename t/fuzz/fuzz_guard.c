@@ -12,7 +12,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/bug.h"
-#include "worker/http/chunked.h"
+#include "base/chunked.h"
 #include "worker/http/head.h"
 
 #include <strings.h>
@@ -157,13 +157,14 @@ static enum chunked_result decode_by(size_t block, const char *text, size_t len,
 
 	*used_r = 0;
 	while (result == CHUNKED_MORE && *used_r < len) {
-		size_t n = len - *used_r < block ? len - *used_r : block, used;
+		size_t n = len - *used_r < block ? len - *used_r : block, used, there;
 		/* a block of its own, so that reading past it is noticed */
 		char *bytes = xmalloc(n);
 
 		memcpy(bytes, text + *used_r, n);
-		result = chunked_decode(&c, bytes, n, body, BODY_MAX, &used);
-		BUG_ON(used > n || (result == CHUNKED_MORE && used != n));
+		result = chunked_decode(&c, bytes, n, BODY_MAX - body->len, &there, &used);
+		BUG_ON(used > n || there > used || (result == CHUNKED_MORE && used != n));
+		buf_add(body, bytes, there);
 		*used_r += used;
 		free(bytes);
 	}

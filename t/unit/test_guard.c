@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "conf/conf.h"
 #include "unit.h"
-#include "worker/http/chunked.h"
+#include "base/chunked.h"
 #include "worker/http/head.h"
 #include "worker/http/ws_handshake.h"
 
@@ -265,17 +265,28 @@ static const struct {
 };
 #define BODY_MAX 100
 
+static enum chunked_result push_some(struct chunked *c, const char *text, size_t len, struct buf *body, size_t *used)
+{
+	char *copy = xmemdup0(text, len);
+	size_t there;
+	enum chunked_result result = chunked_decode(c, copy, len, BODY_MAX - body->len, &there, used);
+
+	buf_add(body, copy, there);
+	free(copy);
+	return result;
+}
+
 /* Push a text in two parts, the second as single bytes; tells the same whatever the cut. */
 static enum chunked_result push(const char *text, size_t cut, struct buf *body, size_t *used)
 {
 	struct chunked c = { 0 };
 	size_t len = strlen(text);
-	enum chunked_result result = chunked_decode(&c, text, cut, body, BODY_MAX, used);
+	enum chunked_result result = push_some(&c, text, cut, body, used);
 
 	while (result == CHUNKED_MORE && *used < len) {
 		size_t one;
 
-		result = chunked_decode(&c, text + *used, 1, body, BODY_MAX, &one);
+		result = push_some(&c, text + *used, 1, body, &one);
 		*used += one;
 	}
 	return result;

@@ -26,7 +26,7 @@
 #include "base/defer.h"
 #include "base/log.h"
 #include "worker/exchange/exchange.h"
-#include "worker/http/chunked.h"
+#include "base/chunked.h"
 #include "worker/http/head.h"
 #include "worker/http/http.h"
 #include "worker/http/pending.h"

@@ -64,14 +64,14 @@ static bool take_plain(struct conn *c, struct evbuffer *in)
 
 static bool take_chunks(struct conn *c, struct evbuffer *in)
 {
-	size_t there = evbuffer_get_length(in), used;
-	const char *bytes = (const char *)evbuffer_pullup(in, -1);
+	size_t there = evbuffer_get_length(in), body, used;
+	char *bytes = (char *)evbuffer_pullup(in, -1);
 	enum chunked_result result;
 
 	if (!there)
 		return wait_for_more(c);
-	result = chunked_decode(
-		&c->decoder, bytes, there, &c->body, c->http->conf->max_body_bytes, &used);
+	result = chunked_decode(&c->decoder, bytes, there,
+		c->http->conf->max_body_bytes - c->body.len, &body, &used);
 	switch (result) {
 	case CHUNKED_BAD:
 		return refuse(c, END_BAD_REQUEST, "the chunked body is malformed");
@@ -81,6 +81,7 @@ static bool take_chunks(struct conn *c, struct evbuffer *in)
 	case CHUNKED_DONE:
 		break;
 	}
+	buf_add(&c->body, bytes, body);
 	evbuffer_drain(in, used);
 	if (result == CHUNKED_DONE)
 		run(c);

@@ -342,7 +342,7 @@ static void end_transfer(struct provider_call *call, enum ending transfer, const
 		result.limit = call->provider->limit[LIMIT_REQUEST];
 	result.message = explain(call, result.ending, detail);
 	if (answer->kind == ANSWER_REFUSAL)
-		result.retry_after_ms = headers_retry_after_ms(call->easy);
+		result.retry_after_ms = headers_retry_after_ms(call);
 	if (answer->kind == ANSWER_DOCUMENT && result.ending == END_COMPLETE)
 		answer_deliver(call);
 	if (call->cancelled) {
@@ -460,7 +460,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		call_arm(call);
 		return;
 	}
-	if (call->easy) {
+	if (transfer_is_on(call)) {
 		end_transfer(call, timeout_ending(call, now), NULL);
 		return;
 	}
@@ -532,8 +532,11 @@ static void call_turn(void *arg)
 		if (call->resuming)
 			go_on(call);
 		break;
-	case CALL_APPOINTED:
 	case CALL_SENDING:
+		if (call->over)
+			call_transfer_done(call, call->over_code);
+		break;
+	case CALL_APPOINTED:
 	case CALL_BACKOFF:
 	case CALL_DONE:
 		break;

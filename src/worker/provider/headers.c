@@ -3,50 +3,54 @@
 #include "base/base.h"
 #include "worker/provider/headers.h"
 
+#include "worker/provider/transfer.h"
+
 #include <math.h>
 #include <strings.h>
+#include <time.h>
 
+#define VALUE_BYTES 128 /* of a header that is of use here */
 #define WAIT_MAX_MS (24 * 3600 * 1000ull)
 
-static const char *value_of(CURL *easy, const char *name)
+enum should_retry headers_should_retry(const struct provider_call *call)
 {
-	struct curl_header *header;
+	char said[VALUE_BYTES];
 
-	return curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK
-		? header->value
-		: NULL;
-}
-
-enum should_retry headers_should_retry(CURL *easy)
-{
-	const char *said = value_of(easy, "x-should-retry");
-
-	if (!said)
+	if (!transfer_header(call, "x-should-retry", said, sizeof(said)))
 		return SHOULD_RETRY_UNSAID;
 	if (!strcasecmp(said, "true"))
 		return SHOULD_RETRY_YES;
 	return strcasecmp(said, "false") ? SHOULD_RETRY_UNSAID : SHOULD_RETRY_NO;
 }
 
-uint64_t headers_retry_after_ms(CURL *easy)
+/* Retry-After: seconds, or a date (RFC 9110, 10.2.3). */
+static uint64_t retry_after_ms(const char *said)
 {
-	const char *said = value_of(easy, "retry-after-ms");
-	curl_off_t seconds = 0;
+	char *end;
+	unsigned long long seconds = strtoull(said, &end, 10);
+	time_t date;
 
-	if (said) {
+	if (*said >= '0' && *said <= '9' && !*end)
+		return seconds > WAIT_MAX_MS / 1000 ? WAIT_MAX_MS : seconds * 1000;
+	date = curl_getdate(said, NULL);
+	if (date < 0 || date <= time(NULL))
+		return 0;
+	seconds = (unsigned long long)(date - time(NULL));
+	return seconds > WAIT_MAX_MS / 1000 ? WAIT_MAX_MS : seconds * 1000;
+}
+
+uint64_t headers_retry_after_ms(const struct provider_call *call)
+{
+	char said[VALUE_BYTES];
+
+	if (transfer_header(call, "retry-after-ms", said, sizeof(said))) {
 		char *end;
 		double ms = strtod(said, &end);
 
 		if (end != said && ms > 0 && ms <= (double)WAIT_MAX_MS)
 			return (uint64_t)(ms + 0.999);
 	}
-	/* Seconds or a date, which libcurl makes seconds. */
-	curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
-	if (seconds <= 0)
-		return 0;
-	if ((uint64_t)seconds > WAIT_MAX_MS / 1000)
-		return WAIT_MAX_MS;
-	return (uint64_t)seconds * 1000;
+	return transfer_header(call, "retry-after", said, sizeof(said)) ? retry_after_ms(said) : 0;
 }
 
 /* A unit at text, in ms; *text moves behind it. 0: there is none such. */
@@ -89,22 +93,21 @@ uint64_t headers_duration_ms(const char *text)
 	return all < (double)WAIT_MAX_MS ? (uint64_t)all : WAIT_MAX_MS;
 }
 
-uint64_t headers_exhausted_ms(CURL *easy)
+uint64_t headers_exhausted_ms(const struct provider_call *call)
 {
 	static const char *const names[][2] = {
 		{ "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests" },
 		{ "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens" },
 	};
 	uint64_t longest = 0;
+	char said[VALUE_BYTES];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *left = value_of(easy, names[i][0]), *reset;
 		uint64_t ms;
 
-		if (!left || strcmp(left, "0"))
+		if (!transfer_header(call, names[i][0], said, sizeof(said)) || strcmp(said, "0"))
 			continue;
-		reset = value_of(easy, names[i][1]);
-		ms = reset ? headers_duration_ms(reset) : 0;
+		ms = transfer_header(call, names[i][1], said, sizeof(said)) ? headers_duration_ms(said) : 0;
 		if (ms > longest)
 			longest = ms;
 	}

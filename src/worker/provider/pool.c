@@ -312,21 +312,52 @@ int pool_socket_close(struct pool *pool, int fd)
 }
 
 /* The race of addresses is decided. */
+static void win(struct pool *pool, struct pool_user *user, struct pool_socket *s)
+{
+	struct pool_socket *other;
+
+	TAILQ_REMOVE(&user->dialed, s, entry);
+	while ((other = TAILQ_FIRST(&user->dialed)))
+		closed(pool, other);
+}
+
 static struct pool_socket *winner(
 	struct pool *pool, struct pool_user *user, const char *local_ip, int local_port)
 {
-	struct pool_socket *s = TAILQ_FIRST(&user->dialed), *other;
+	struct pool_socket *s = TAILQ_FIRST(&user->dialed);
 
 	if (TAILQ_NEXT(s, entry))
 		TAILQ_FOREACH(s, &user->dialed, entry)
 			if (has_address(s, local_ip, local_port))
 				break;
+	if (s)
+		win(pool, user, s);
+	return s;
+}
+
+void pool_seat_on(struct pool *pool, struct pool_user *user, int fd, void *holder)
+{
+	struct pool_socket *s = pool->by_fd[fd];
+
+	BUG_ON(user->state != POOL_USER_DIALING || !s || s->dialer != user);
+	win(pool, user, s);
+	s->holder = holder;
+	seat(pool, user, s);
+	pool_balance(pool);
+}
+
+void *pool_take_idle(struct pool *pool, struct pool_user *user)
+{
+	struct pool_socket *s = TAILQ_LAST(&pool->idle, pool_sockets); /* the warmest */
+
+	BUG_ON(user->state != POOL_USER_IN);
 	if (!s)
 		return NULL;
-	TAILQ_REMOVE(&user->dialed, s, entry);
-	while ((other = TAILQ_FIRST(&user->dialed)))
-		closed(pool, other);
-	return s;
+	pool_leave_idle(pool, s);
+	seat(pool, user, s);
+	pstat_add(pool->provider, PSTAT_SOCKETS_REUSED, 1);
+	pool_balance(pool);
+	return s->holder;
 }
 
 static struct pool_socket *with_address(

@@ -81,6 +81,12 @@ int pool_socket_close(struct pool *pool, int fd);
  */
 bool pool_seat(struct pool *pool, struct pool_user *user, const char *local_ip, int local_port,
 	bool shared) MUST_CHECK;
+/*
+ * For who reads and writes the sockets himself (wire.h), libcurl or not: a user that was let in is seated on the
+ * socket that it has opened, for holder; or on an idle one, whose holder is returned (NULL: there is none).
+ */
+void pool_seat_on(struct pool *pool, struct pool_user *user, int fd, void *holder);
+void *pool_take_idle(struct pool *pool, struct pool_user *user) MUST_CHECK;
 /* Transfers that have to connect do so even where libcurl sees room in a connection. */
 bool pool_must_dial(const struct pool_user *user);
 /* The next of those who share the user's socket with it, after that one (NULL: the first); or NULL. */

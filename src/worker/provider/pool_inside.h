@@ -18,6 +18,7 @@ enum socket_state { SOCKET_ASKED, SOCKET_SPARE, SOCKET_DIALED, SOCKET_BUSY, SOCK
 struct pool_socket {
 	enum socket_state state;
 	int fd;
+	void *holder; /* of pool_seat_on() */
 	struct pool_user *dialer;	       /* DIALED */
 	TAILQ_HEAD(pool_users, pool_user) users; /* BUSY */
 	unsigned nusers;

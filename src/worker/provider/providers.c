@@ -9,6 +9,7 @@
 #include "shm/stats.h"
 #include "shm/tally.h"
 #include "worker/provider/transfer.h"
+#include "worker/provider/wire.h"
 
 #include <strings.h>
 
@@ -68,6 +69,8 @@ static void open_provider(struct providers *all, unsigned index)
 	p->pool = pool_open(all->base, all->shm, p->index, p->conf->keepalive_expiry_ms,
 		p->most_streams, call_seated);
 	curl_loop_open(&p->loop, all->base, p->most_streams, transfer_done);
+	p->dialed_fd = -1;
+	p->wires = wires_open(p);
 	TAILQ_INIT(&p->waiting);
 	p->mean_answer_tokens = MEAN_ANSWER_TOKENS;
 	open_keys(p);
@@ -80,6 +83,7 @@ static void open_provider(struct providers *all, unsigned index)
 static void close_provider(struct provider *p)
 {
 	curl_loop_close(&p->loop);
+	wires_close(p->wires);
 	pool_close(p->pool);
 	gate_line_close(p->line);
 	for (unsigned k = 0; k < p->nkeys; k++)
@@ -122,7 +126,7 @@ void providers_poll(struct providers *all)
 
 		line_poll(p);
 		pool_poll(p->pool);
-		if (pool_has_shut(p->pool))
+		if (!p->wires && pool_has_shut(p->pool))
 			curl_loop_sweep(&p->loop);
 	}
 }

@@ -33,7 +33,7 @@ enum again refusal_again(const struct provider_call *call)
 
 	if (refusal_is_quota(&call->answer))
 		return AGAIN_ELSEWHERE;
-	switch (headers_should_retry(call->easy)) {
+	switch (headers_should_retry(call)) {
 	case SHOULD_RETRY_YES:
 		return AGAIN_HERE;
 	case SHOULD_RETRY_NO:

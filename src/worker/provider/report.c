@@ -102,7 +102,7 @@ void report_accepted(struct provider_call *call)
 	if (!provider->conf->adaptive)
 		return;
 	shm = provider->all->shm;
-	reset_ms = headers_exhausted_ms(call->easy);
+	reset_ms = headers_exhausted_ms(call);
 	if (reset_ms) { /* the next one would be refused */
 		learn_throttled(shm, provider->index, now, reset_ms);
 		return;

@@ -18,6 +18,8 @@
 #include "worker/provider/provider.h"
 
 struct conf_chain;
+struct wire;
+struct wires;
 struct conf_provider;
 
 /* What may stop a call at a provider, by its option below http_client: for errors. */
@@ -58,6 +60,8 @@ struct provider {
 	uint64_t mean_answer_tokens;
 	unsigned most_streams; /* on a connection: 1 without HTTP/2 */
 	struct pool *pool;
+	struct wires *wires; /* NULL: all is libcurl's */
+	int dialed_fd; /* made by libcurl, and about to be taken from it; -1: none */
 	struct curl_loop loop; /* of its own: so libcurl does not reuse another provider's socket */
 };
 
@@ -152,15 +156,17 @@ struct provider_call {
 	uint64_t due_ms; /* APPOINTED: until then */
 	struct pool_user seat;
 	CURL *easy;
+	struct wire *wire;
+	struct buf head; /* of the wire's answer */
 
 	bool shared;	    /* its connection speaks HTTP/2 */
 	bool stranded;	    /* libcurl found no connection for it, and the pool has none to spare */
 	unsigned strandings; /* how often, in this attempt */
-	bool over;	    /* libcurl is done with the transfer; if so: */
+	bool over;	    /* the transfer is done; if so: */
 	CURLcode over_code;
 
 	struct answer answer;
-	struct buf ahead; /* of a shared one: what came while the asker had no room */
+	struct buf ahead; /* of a shared one, or the wire: what came while the asker had no room */
 	size_t ahead_at;  /* so much of that has been passed on */
 	bool fell_behind; /* there was too much of that */
 	bool strip_usage;

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "shm/stats.h"
 #include "worker/provider/room.h"
+#include "worker/provider/wire.h"
 
 #include <openssl/ssl.h>
 #include <sys/socket.h>
@@ -60,6 +61,8 @@ static int close_socket(void *arg, curl_socket_t fd)
 {
 	struct provider *provider = arg;
 
+	if (fd == provider->dialed_fd)
+		return 0; /* the wire has it */
 	return pool_socket_close(provider->pool, fd);
 }
 
@@ -152,10 +155,12 @@ static enum answer_step pass(struct provider_call *call, const char *bytes, size
 {
 	enum answer_step step = answer_bytes(call, bytes, len);
 
-	if (step == ANSWER_TAKEN)
+	if (step == ANSWER_TAKEN) {
 		pstat_add(call->provider->index, PSTAT_BYTES_IN, (int64_t)len);
-	else if (step == ANSWER_PAUSE)
+	} else if (step == ANSWER_PAUSE) {
+		pstat_add(call->provider->index, PSTAT_PAUSES, 1);
 		call->paused = true;
+	}
 	return step;
 }
 
@@ -178,31 +183,32 @@ static bool keep_ahead(struct provider_call *call, const char *bytes, size_t len
 	return true;
 }
 
+enum answer_step transfer_pass(struct provider_call *call, const char *bytes, size_t len)
+{
+	enum answer_step step = call->ahead.len ? ANSWER_PAUSE : pass(call, bytes, len);
+
+	return step == ANSWER_PAUSE && !keep_ahead(call, bytes, len) ? ANSWER_STOP : step;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
 {
 	struct provider_call *call = arg;
+	enum answer_step step;
 
 	if (call->cancelled)
 		return refuse(call);
 	call_progress(call);
-	if (call->ahead.len)
-		return keep_ahead(call, bytes, len) ? len : refuse(call);
-	switch (pass(call, bytes, len)) {
-	case ANSWER_TAKEN:
-		return len;
-	case ANSWER_PAUSE:
-		pstat_add(call->provider->index, PSTAT_PAUSES, 1);
-		if (!call->shared)
-			return CURL_WRITEFUNC_PAUSE;
-		return keep_ahead(call, bytes, len) ? len : refuse(call);
-	case ANSWER_STOP:
-		break;
-	}
-	return refuse(call);
+	step = call->shared ? transfer_pass(call, bytes, len) : pass(call, bytes, len);
+	if (step == ANSWER_STOP)
+		return refuse(call);
+	return step == ANSWER_PAUSE && !call->shared ? CURL_WRITEFUNC_PAUSE : len;
 }
 
-/* What was kept goes on as far as there is room; then what libcurl said of the transfer's end. */
-static void pass_ahead(struct provider_call *call)
+/*
+ * What was kept goes on as far as there is room; then what was said of the transfer's end. True: all of it
+ * went on, and the transfer goes on, too.
+ */
+static bool pass_ahead(struct provider_call *call)
 {
 	while (call->ahead_at < call->ahead.len) {
 		size_t left = call->ahead.len - call->ahead_at;
@@ -213,18 +219,20 @@ static void pass_ahead(struct provider_call *call)
 			call->ahead_at += len;
 			break;
 		case ANSWER_PAUSE:
-			return;
+			return false;
 		case ANSWER_STOP:
 			call_transfer_done(call, CURLE_WRITE_ERROR);
-			return;
+			return false;
 		}
 		if (call->cancelled)
-			return;
+			return false;
 	}
 	buf_release(&call->ahead);
 	call->ahead_at = 0;
-	if (call->over)
-		call_transfer_done(call, call->over_code);
+	if (!call->over)
+		return true;
+	call_transfer_done(call, call->over_code);
+	return false;
 }
 
 void transfer_resume(struct provider_call *call)
@@ -232,7 +240,8 @@ void transfer_resume(struct provider_call *call)
 	CURLcode code;
 
 	if (call->ahead.len) {
-		pass_ahead(call);
+		if (pass_ahead(call) && call->wire)
+			wire_read_on(call);
 		return;
 	}
 	code = curl_loop_resume(&call->provider->loop, call->easy);
@@ -261,6 +270,9 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	struct provider *provider = call->provider;
 	const struct conf_provider *conf = provider->conf;
 
+	SET(easy, CURLOPT_PRIVATE, call);
+	SET(easy, CURLOPT_ERRORBUFFER, call->detail);
+	SET(easy, CURLOPT_URL, call->url);
 	SET(easy, CURLOPT_NOSIGNAL, 1L);
 	SET(easy, CURLOPT_PROXY, "");
 	SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -289,9 +301,6 @@ static void set_connection(CURL *easy, struct provider_call *call)
 
 static void set_request(CURL *easy, struct provider_call *call)
 {
-	SET(easy, CURLOPT_PRIVATE, call);
-	SET(easy, CURLOPT_ERRORBUFFER, call->detail);
-	SET(easy, CURLOPT_URL, call->url);
 	SET(easy, CURLOPT_HTTPHEADER, call->headers);
 	if (call->body) {
 		SET(easy, CURLOPT_POST, 1L);
@@ -309,17 +318,53 @@ static void set_request(CURL *easy, struct provider_call *call)
 	SET(easy, CURLOPT_WRITEDATA, call);
 }
 
-void transfer_start(struct provider_call *call)
+/* A handle that connects; what it does then is the caller's to say, before it is added. */
+static CURL *open_handle(struct provider_call *call)
 {
 	CURL *easy = curl_easy_init();
 
 	BUG_ON(!easy || call->easy);
 	set_connection(easy, call);
-	set_request(easy, call);
 	call->easy = easy;
 	call->detail[0] = 0;
 	call->stranded = false;
-	curl_loop_add(&call->provider->loop, easy);
+	return easy;
+}
+
+void transfer_dial(struct provider_call *call)
+{
+	SET(open_handle(call), CURLOPT_CONNECT_ONLY, 1L);
+	curl_loop_add(&call->provider->loop, call->easy);
+}
+
+void transfer_start(struct provider_call *call)
+{
+	if (call->provider->wires) {
+		wire_start(call);
+		return;
+	}
+	set_request(open_handle(call), call);
+	curl_loop_add(&call->provider->loop, call->easy);
+}
+
+bool transfer_is_on(const struct provider_call *call)
+{
+	return call->easy || call->wire;
+}
+
+bool transfer_header(const struct provider_call *call, const char *name, char *to, size_t size)
+{
+	struct curl_header *header;
+	const char *value = NULL;
+	size_t len = 0;
+
+	if (call->provider->wires)
+		value = wire_header(call, name, &len);
+	else if (call->easy && curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+		len = strlen(value = header->value);
+	if (value)
+		snprintf(to, size, "%.*s", (int)(len < size ? len : size), value);
+	return value != NULL;
 }
 
 /*
@@ -360,11 +405,28 @@ void transfer_stop(struct provider_call *call)
 			send_reset(call);
 		if (call->shared && call->over && is_of_connection(call->over_code))
 			pool_doom(provider->pool, &call->seat);
-		buf_release(&call->ahead);
-		call->ahead_at = 0;
-		call->paused = call->over = call->shared = false;
 	}
+	wire_stop(call);
+	buf_release(&call->ahead);
+	buf_release(&call->head);
+	call->ahead_at = 0;
+	call->paused = call->over = call->shared = false;
 	pool_leave(provider->pool, &call->seat);
+}
+
+/* The connection stands: take it out of libcurl, which would close it. */
+static void take_connection(struct provider_call *call)
+{
+	struct provider *provider = call->provider;
+	curl_socket_t fd = -1;
+
+	curl_easy_getinfo(call->easy, CURLINFO_ACTIVESOCKET, &fd);
+	provider->dialed_fd = fd;
+	curl_loop_remove(&provider->loop, call->easy);
+	provider->dialed_fd = -1;
+	curl_easy_cleanup(call->easy);
+	call->easy = NULL;
+	wire_connected(call, fd);
 }
 
 void transfer_done(CURL *easy, CURLcode code)
@@ -374,6 +436,10 @@ void transfer_done(CURL *easy, CURLcode code)
 
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
 	call = (struct provider_call *)(void *)private;
+	if (call->provider->wires && code == CURLE_OK && !call->cancelled) {
+		take_connection(call);
+		return;
+	}
 	call->over = true;
 	call->over_code = code;
 	if (!call->ahead.len || call->cancelled || call->fell_behind)

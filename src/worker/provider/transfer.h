@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * transfer.h - one attempt: an easy handle, its options and its callbacks.
+ * transfer.h - one attempt: an easy handle of libcurl, its options and its callbacks; or, to a provider over plain
+ * HTTP, a handle that makes a connection, and wire.h on it.
  */
 #ifndef WORKER_PROVIDER_TRANSFER_H
 #define WORKER_PROVIDER_TRANSFER_H
 
 #include "base/base.h"
 #include "shm/endings.h"
+#include "worker/provider/answer.h"
 
 #include <curl/curl.h>
 
@@ -18,10 +20,18 @@ struct provider_call;
 
 /* The headers that all requests to a provider have; the key is in them: never log them. */
 struct curl_slist *transfer_headers(const char *key);
-/* The call's request goes out: a fresh handle into the multi. The pool has let it in. */
+/* The call's request goes out. The pool has let it in. */
 void transfer_start(struct provider_call *call);
+/* For wire.c: make a connection; ends in wire_connected() or call_transfer_done(). */
+void transfer_dial(struct provider_call *call);
+/* Is there a handle or a connection? */
+bool transfer_is_on(const struct provider_call *call);
+/* For wire.c: a run of the body, as answer_bytes(); but with PAUSE it was kept, too (transfer_resume()). */
+enum answer_step transfer_pass(struct provider_call *call, const char *bytes, size_t len) MUST_CHECK;
+/* A header of the answer, cut to size. False: it has none such. */
+bool transfer_header(const struct provider_call *call, const char *name, char *to, size_t size);
 /*
- * Takes the handle out of the multi and frees it; then its place in the pool, or in the pool's
+ * Takes the handle out of the multi and frees it, lets go of the connection; then its place in the pool, or in the pool's
  * line, is given up. Harmless if there is none.
  */
 void transfer_stop(struct provider_call *call);

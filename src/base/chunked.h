@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * chunked.h - the chunked coding of request bodies (RFC 9112, 7.1), decoded strictly.
+ * chunked.h - the chunked coding of HTTP/1.1 bodies (RFC 9112, 7.1), decoded strictly and in place.
  *
  * Sizes are hexadecimal digits without sign or prefix and may not overflow; lines
  * end in CRLF; extensions and trailers are bounded, checked for their form, and dropped.
  */
-#ifndef WORKER_HTTP_CHUNKED_H
-#define WORKER_HTTP_CHUNKED_H
+#ifndef BASE_CHUNKED_H
+#define BASE_CHUNKED_H
 
 #include "base/base.h"
-#include "base/buf.h"
 
 /* Bytes of extensions and trailers that a body may have in all. */
 #define CHUNKED_EXTRA_MAX 8192
@@ -30,10 +29,11 @@ struct chunked {
 };
 
 /*
- * Decode bytes[len], appending the body to `body` (at most max bytes of it in all). *used_r is how much
- * was taken: all of it with CHUNKED_MORE; with CHUNKED_DONE what follows is the next message.
+ * Decode bytes[len]; the body, at most max bytes of it, is moved to the front: bytes[*body_r]. *used_r is how
+ * much was taken: all of it with CHUNKED_MORE; with CHUNKED_DONE what follows is the next message. What came before
+ * something malformed is in the body, too.
  */
-MUST_CHECK enum chunked_result chunked_decode(struct chunked *c, const char *bytes, size_t len,
-	struct buf *body, size_t max, size_t *used_r);
+MUST_CHECK enum chunked_result chunked_decode(struct chunked *c, char *bytes, size_t len, size_t max,
+	size_t *body_r, size_t *used_r);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* chunked.c - see chunked.h. A machine of one state per place in the grammar, one byte at a time; data as runs. */
 #include "base/base.h"
-#include "worker/http/chunked.h"
+#include "base/chunked.h"
 
 enum {
 	SIZE,		/* chunk-size, at least one digit */
@@ -106,34 +106,37 @@ static int step(struct chunked *c, unsigned char byte)
 	return BAD;
 }
 
-enum chunked_result chunked_decode(struct chunked *c, const char *bytes, size_t len, struct buf *body,
-	size_t max, size_t *used_r)
+/* Until the end of the bytes, of the body, or of all sense; *at and *body are where that is, and what came of it. */
+static enum chunked_result decode(struct chunked *c, char *bytes, size_t len, size_t max, size_t *at,
+	size_t *body)
 {
-	size_t at = 0;
-
-	*used_r = 0;
-	while (at < len) {
+	while (*at < len) {
 		if (c->state == DATA) {
-			size_t run = len - at < c->left ? len - at : (size_t)c->left;
+			size_t run = len - *at < c->left ? len - *at : (size_t)c->left;
 
-			buf_add(body, bytes + at, run);
-			at += run;
+			memmove(bytes + *body, bytes + *at, run);
+			*body += run;
+			*at += run;
 			c->left -= run;
 			if (!c->left)
 				c->state = DATA_CR;
 			continue;
 		}
-		if (c->state == LAST_LF) {
-			*used_r = at + 1;
-			return bytes[at] == '\n' ? CHUNKED_DONE : CHUNKED_BAD;
-		}
-		c->state = step(c, (unsigned char)bytes[at++]);
+		if (c->state == LAST_LF)
+			return bytes[(*at)++] == '\n' ? CHUNKED_DONE : CHUNKED_BAD;
+		c->state = step(c, (unsigned char)bytes[(*at)++]);
 		if (c->state == BAD)
 			return CHUNKED_BAD;
 		/* the size is known: no need to wait for bytes that are too many */
-		if (c->state == DATA && c->left > max - body->len)
+		if (c->state == DATA && c->left > max - *body)
 			return CHUNKED_TOO_LARGE;
 	}
-	*used_r = at;
 	return CHUNKED_MORE;
+}
+
+enum chunked_result chunked_decode(struct chunked *c, char *bytes, size_t len, size_t max, size_t *body_r,
+	size_t *used_r)
+{
+	*used_r = *body_r = 0;
+	return decode(c, bytes, len, max, used_r, body_r);
 }
