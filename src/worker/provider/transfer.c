@@ -281,8 +281,6 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	SET(easy, CURLOPT_TCP_NODELAY, 1L);
 	SET(easy, CURLOPT_BUFFERSIZE, BLOCK_BYTES);
 	SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
-	/* Seconds; what is less than one lives as long as one. */
-	SET(easy, CURLOPT_MAXAGE_CONN, (long)((conf->keepalive_expiry_ms + 999) / 1000));
 	/* Else removing a handle waits for its name look-up. */
 	SET(easy, CURLOPT_QUICK_EXIT, 1L);
 	SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
@@ -291,9 +289,18 @@ static void set_connection(CURL *easy, struct provider_call *call)
 	SET(easy, CURLOPT_CLOSESOCKETDATA, provider);
 	SET(easy, CURLOPT_SOCKOPTFUNCTION, tune_socket);
 	set_tls(easy, conf);
+}
+
+/* Which connections of libcurl's it may take, and leave behind. */
+static void set_reuse(CURL *easy, const struct provider_call *call)
+{
+	const struct conf_provider *conf = call->provider->conf;
+
+	/* Seconds; what is less than one lives as long as one. */
+	SET(easy, CURLOPT_MAXAGE_CONN, (long)((conf->keepalive_expiry_ms + 999) / 1000));
 	if (!conf->keepalive_expiry_ms || !conf->max_keepalive) {
 		SET(easy, CURLOPT_FORBID_REUSE, 1L);
-		SET(easy, CURLOPT_FRESH_CONNECT, (long)(provider->most_streams == 1));
+		SET(easy, CURLOPT_FRESH_CONNECT, (long)(call->provider->most_streams == 1));
 	}
 	if (pool_must_dial(&call->seat))
 		SET(easy, CURLOPT_FRESH_CONNECT, 1L);
@@ -301,6 +308,7 @@ static void set_connection(CURL *easy, struct provider_call *call)
 
 static void set_request(CURL *easy, struct provider_call *call)
 {
+	set_reuse(easy, call);
 	SET(easy, CURLOPT_HTTPHEADER, call->headers);
 	if (call->body) {
 		SET(easy, CURLOPT_POST, 1L);
