@@ -212,12 +212,15 @@ static void match_index(struct scan *s, struct frame *f)
 {
 	FOR_EACH_FIND(i, f->live)
 	{
-		char *end;
+		const char *p = f->rest[i] + 1;
+		uint32_t index = 0;
 
-		if (strtoul(f->rest[i] + 1, &end, 10) != f->index)
+		while (is_digit(*p))
+			index = index * 10 + (uint32_t)(*p++ - '0');
+		if (index != f->index)
 			continue;
 		s->match |= (uint16_t)(1u << i);
-		s->rest[i] = after_step(end + 1);
+		s->rest[i] = after_step(p + 1);
 	}
 	f->live &= (uint16_t)~s->match;
 	f->index++;

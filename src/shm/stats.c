@@ -63,19 +63,19 @@ uint64_t stats_bucket_us(unsigned i)
 	return (i & 1 ? 14142ull << (i / 2) : 10000ull << (i / 2)) / 100;
 }
 
+/* The octave by its highest bit; then it is that bucket, or one of the next two. */
 static unsigned bucket_of(uint64_t us)
 {
-	unsigned low = 0, high = STATS_BUCKETS - 1;
+	unsigned i;
 
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-
-		if (us <= stats_bucket_us(middle))
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
+	if (us <= 100)
+		return 0;
+	i = 2 * (63 - (unsigned)__builtin_clzll(us / 100));
+	if (i >= STATS_BUCKETS - 1)
+		return STATS_BUCKETS - 1;
+	while (us > stats_bucket_us(i))
+		i++;
+	return i;
 }
 
 static struct stats_block *block_at(const struct shm *shm, unsigned i)

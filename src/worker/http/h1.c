@@ -149,6 +149,17 @@ static void h1_start(struct exchange *x, int status, const struct exchange_heade
 	buf_release(&head);
 }
 
+/* "1f\r\n", written so that it ends at `end`; returns where it begins. */
+static char *chunk_size(char *end, size_t len)
+{
+	*--end = '\n';
+	*--end = '\r';
+	do
+		*--end = "0123456789abcdef"[len & 15];
+	while (len >>= 4);
+	return end;
+}
+
 static void h1_write(struct exchange *x, const char *bytes, size_t len)
 {
 	struct conn *c = conn_of(x);
@@ -161,8 +172,8 @@ static void h1_write(struct exchange *x, const char *bytes, size_t len)
 		conn_send(c, &parts[1], 1);
 		return;
 	}
-	parts[0].iov_base = size;
-	parts[0].iov_len = (size_t)snprintf(size, sizeof(size), "%zx\r\n", len);
+	parts[0].iov_base = chunk_size(size + sizeof(size), len);
+	parts[0].iov_len = (size_t)(size + sizeof(size) - (char *)parts[0].iov_base);
 	conn_send(c, parts, 3);
 }
 

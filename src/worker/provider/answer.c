@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "worker/provider/answer.h"
 
+#include "base/find.h"
 #include "base/json_scan.h"
 #include "shm/stats.h"
 #include "worker/provider/room.h"
@@ -13,29 +14,61 @@
 
 /* ---- what is read in JSON ------------------------------------------------------ */
 
+/* Members that an event is looked into for. */
+enum {
+	HAS_FINISH_REASON = 1,
+	HAS_USAGE = 2,
+	HAS_ERROR = 4,
+	HAS_RESPONSE = 8
+};
+
+static const struct {
+	const char *quoted;
+	unsigned len, has;
+	bool anywhere; /* it may be a value, too */
+} members[] = {
+	{ "\"finish_reason\"", 15, HAS_FINISH_REASON, false },
+	{ "\"usage\"", 7, HAS_USAGE, false },
+	{ "\"error\"", 7, HAS_ERROR, true },
+	{ "\"response\"", 10, HAS_RESPONSE, false },
+};
+#define MEMBER_INITIALS "fuer"
+
+static const char *skip_blanks(const char *at, const char *end)
+{
+	while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
+		at++;
+	return at;
+}
+
+/* Is there a colon, and a value that is not null? */
+static bool has_value(const char *at, const char *end)
+{
+	at = skip_blanks(at, end);
+	if (at == end || *at != ':')
+		return false;
+	at = skip_blanks(at + 1, end);
+	return at < end && *at != 'n';
+}
+
 /*
- * Is there a member of this name (given with its quotes) whose value is not null?
- * Looks at bytes only: quotes in a string would be escaped, so what is found is
- * a string of its own; that it stands where it counts is not known yet.
+ * Which members does it have whose value is not null? Looks at bytes only: quotes in a string would be escaped, so what is
+ * found is a string of its own; that it stands where it counts is not known yet.
  */
-static bool has_member(const char *json, size_t len, const char *quoted)
+static unsigned members_of(const char *json, size_t len)
 {
 	const char *end = json + len, *at = json;
-	size_t n = strlen(quoted);
+	unsigned has = 0;
 
-	while ((at = memmem(at, (size_t)(end - at), quoted, n))) {
-		at += n;
-		while (at < end && strchr(" \t\r\n", *at) && *at)
-			at++;
-		if (at == end || *at != ':')
-			continue;
+	while ((at = find_quoted(at, end, MEMBER_INITIALS))) {
+		for (unsigned i = 0; i < ARRAY_SIZE(members); i++)
+			if ((size_t)(end - at) > members[i].len &&
+				!memcmp(at, members[i].quoted, members[i].len) &&
+				(members[i].anywhere || has_value(at + members[i].len, end)))
+				has |= members[i].has;
 		at++;
-		while (at < end && strchr(" \t\r\n", *at) && *at)
-			at++;
-		if (at < end && *at != 'n')
-			return true;
 	}
-	return false;
+	return has;
 }
 
 enum {
@@ -87,8 +120,7 @@ static bool ends_response(struct provider_call *call, const char *data, size_t l
 	struct json_find found[] = { { .path = "type" }, { .path = "response.usage.input_tokens" },
 		{ .path = "response.usage.output_tokens" } };
 
-	if (!has_member(data, len, "\"response\"") ||
-		!json_scan(data, len, DEPTH_MAX, found, ARRAY_SIZE(found), NULL))
+	if (!json_scan(data, len, DEPTH_MAX, found, ARRAY_SIZE(found), NULL))
 		return false;
 	note_tokens(call, data, &found[1], &found[2]);
 	return json_find_equals(data, &found[0], "response.completed") ||
@@ -100,7 +132,7 @@ static bool is_error(const char *data, size_t len)
 {
 	struct json_find found[] = { { .path = "error" }, { .path = "object" }, { .path = "type" } };
 
-	if (!memmem(data, len, "\"error\"", 7) || !json_scan(data, len, DEPTH_MAX, found, 3, NULL))
+	if (!json_scan(data, len, DEPTH_MAX, found, ARRAY_SIZE(found), NULL))
 		return false;
 	return found[0].kind > JSON_IS_NULL || json_find_equals(data, &found[1], "error") ||
 		json_find_equals(data, &found[2], "error") ||
@@ -178,6 +210,7 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	struct answer *answer = &call->answer;
 
 	bool drop = false;
+	unsigned has;
 
 	if (len >= 6 && !memcmp(data, "[DONE]", 6)) {
 		answer->done = true;
@@ -186,9 +219,10 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	pstat_add(call->provider->index, PSTAT_EVENTS, 1);
 	answer->events++;
 	call_token(call);
-	if (!answer->finished && has_member(data, len, "\"finish_reason\""))
+	has = members_of(data, len);
+	if (has & HAS_FINISH_REASON)
 		answer->finished = true;
-	if (has_member(data, len, "\"usage\"")) {
+	if (has & HAS_USAGE) {
 		struct json_find found[USAGE_FINDS] = USAGE_PATHS;
 
 		if (json_scan(data, len, DEPTH_MAX, found, USAGE_FINDS, NULL)) {
@@ -199,12 +233,12 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	if (call->strip_usage)
 		event_ended(call, drop);
 	if (!answer->error &&
-		((name_len == 5 && !memcmp(name, "error", 5)) || is_error(data, len))) {
+		((name_len == 5 && !memcmp(name, "error", 5)) || (has & HAS_ERROR && is_error(data, len)))) {
 		answer->error = true;
 		buf_add(&answer->body, data,
 			len < ANSWER_REFUSAL_MAX_BYTES ? len : ANSWER_REFUSAL_MAX_BYTES);
 	}
-	if (call->responses && ends_response(call, data, len))
+	if (call->responses && has & HAS_RESPONSE && ends_response(call, data, len))
 		answer->done = true;
 	CALL_ASKER(call, on_event, data, len, call->arg);
 	return !call->cancelled && !answer->done;
