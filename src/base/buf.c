@@ -30,9 +30,14 @@ void buf_add(struct buf *b, const void *bytes, size_t len)
 	b->data[b->len] = 0;
 }
 
-void buf_adds(struct buf *b, const char *text)
+void buf_addu(struct buf *b, uint64_t number)
 {
-	buf_add(b, text, strlen(text));
+	char digits[20], *at = digits + sizeof(digits);
+
+	do
+		*--at = (char)('0' + number % 10);
+	while (number /= 10);
+	buf_add(b, at, (size_t)(digits + sizeof(digits) - at));
 }
 
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)

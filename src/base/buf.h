@@ -19,7 +19,12 @@ struct buf {
 /* Room for `more` bytes behind len; returns where they go. */
 char *buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *bytes, size_t len);
-void buf_adds(struct buf *b, const char *text);
+static inline void buf_adds(struct buf *b, const char *text)
+{
+	buf_add(b, text, strlen(text)); /* inline: the length of a literal is known */
+}
+/* A number in decimal digits. */
+void buf_addu(struct buf *b, uint64_t number);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap);
 /* Remove the first n bytes. */

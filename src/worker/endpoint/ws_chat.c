@@ -136,10 +136,10 @@ struct delta_part {
 	const char *type;
 };
 static const struct delta_part delta_parts[] = {
-	{ "choices[0].delta.content", "text" },
-	{ "choices[0].delta.tool_calls", "tool_calls" },
-	{ "choices[0].delta.refusal", "refusal" },
-	{ "choices[0].delta.reasoning_content", "reasoning" },
+	{ "content", "text" },
+	{ "tool_calls", "tool_calls" },
+	{ "refusal", "refusal" },
+	{ "reasoning_content", "reasoning" },
 };
 
 /* Keep a part of the answer for the conversation, and for who wants it whole. */
@@ -167,16 +167,20 @@ static bool is_something(const struct json_find *found)
 static void on_event(struct provider_call *call, const char *data, size_t len, void *arg)
 {
 	struct ws_request *r = arg;
-	struct json_find found[ARRAY_SIZE(delta_parts)];
+	struct json_find delta = { .path = "choices[0].delta" }, found[ARRAY_SIZE(delta_parts)];
 
 	if (r->broken)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(found); i++)
 		found[i].path = delta_parts[i].path;
-	if (!json_scan(data, len, ENDPOINT_JSON_DEPTH, found, ARRAY_SIZE(found), NULL)) {
+	if (!json_scan(data, len, ENDPOINT_JSON_DEPTH, &delta, 1, NULL)) {
 		break_off(r, "an event of the answer is not valid JSON");
 		return;
 	}
+	data += delta.offset; /* the few members of it cost less by themselves */
+	if (delta.kind != JSON_IS_OBJECT ||
+		!json_scan(data, delta.len, ENDPOINT_JSON_DEPTH, found, ARRAY_SIZE(found), NULL))
+		return;
 	if (found[0].kind == JSON_IS_STRING && found[0].len > 2) {
 		struct conversation_text text = { data + found[0].offset + 1, found[0].len - 2 };
 

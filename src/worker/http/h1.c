@@ -23,6 +23,7 @@
 
 /* Longest path that libevhtp is shown: its buffer has 8192 bytes. */
 #define SHOWN_PATH_MAX 4096
+#define HEAD_BYTES 500 /* most heads of answers are shorter */
 
 /* ---- heads of answers ---- */
 
@@ -71,7 +72,8 @@ static const char *reason_of(int status)
 static void add_fields(struct buf *out, const struct exchange_header *h, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		buf_addf(out, "%s: ", h[i].name);
+		buf_adds(out, h[i].name);
+		buf_adds(out, ": ");
 		fields_add_value(out, h[i].value);
 		buf_adds(out, "\r\n");
 	}
@@ -89,7 +91,12 @@ static void add_head(struct conn *c, struct buf *out, int status, const struct e
 {
 	struct exchange_header common[FIELDS_COMMON_MAX];
 
-	buf_addf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
+	buf_reserve(out, HEAD_BYTES);
+	buf_adds(out, "HTTP/1.1 ");
+	buf_addu(out, (unsigned)status);
+	buf_adds(out, " ");
+	buf_adds(out, reason_of(status));
+	buf_adds(out, "\r\n");
 	add_fields(out, h, n);
 	add_fields(out, common, fields_common(c->x_open ? &c->x : NULL, common));
 	c->last |= c->http->draining;
@@ -107,8 +114,11 @@ static void send_whole(struct conn *c, int status, const struct exchange_header 
 	struct buf head = BUF_INIT;
 
 	add_head(c, &head, status, h, n);
-	if (status != 204)
-		buf_addf(&head, "Content-Length: %zu\r\n", len);
+	if (status != 204) {
+		buf_adds(&head, "Content-Length: ");
+		buf_addu(&head, len);
+		buf_adds(&head, "\r\n");
+	}
 	buf_adds(&head, "\r\n");
 	if (has_no_body(c, status))
 		len = 0;

@@ -71,30 +71,7 @@ static unsigned members_of(const char *json, size_t len)
 	return has;
 }
 
-enum {
-	USAGE_PROMPT,
-	USAGE_COMPLETION,
-	USAGE_INPUT, /* as the Responses API calls them */
-	USAGE_OUTPUT,
-	USAGE_CHOICES,
-	USAGE_FIRST_CHOICE,
-	USAGE_FINDS
-};
-#define USAGE_PATHS                                                                             \
-	{ [USAGE_PROMPT] = { .path = "usage.prompt_tokens" },                                   \
-		[USAGE_COMPLETION] = { .path = "usage.completion_tokens" },                     \
-		[USAGE_INPUT] = { .path = "usage.input_tokens" },                               \
-		[USAGE_OUTPUT] = { .path = "usage.output_tokens" },                             \
-		[USAGE_CHOICES] = { .path = "choices" },                                        \
-		[USAGE_FIRST_CHOICE] = { .path = "choices[0]" } }
-
-/* The chunk that "include_usage" asks for: it says nothing else. */
-static bool is_usage_chunk(const struct json_find *found)
-{
-	return found[USAGE_PROMPT].kind == JSON_IS_NUMBER &&
-		found[USAGE_CHOICES].kind == JSON_IS_ARRAY &&
-		found[USAGE_FIRST_CHOICE].kind == JSON_IS_MISSING;
-}
+enum { EVENT_USAGE, EVENT_CHOICES, EVENT_FIRST_CHOICE, EVENT_FINDS };
 
 /* The last report counts: some providers give one with each event. */
 static void note_tokens(struct provider_call *call, const char *json, const struct json_find *prompt,
@@ -108,10 +85,30 @@ static void note_tokens(struct provider_call *call, const char *json, const stru
 		usage->known = true;
 }
 
-static void note_usage(struct provider_call *call, const char *json, const struct json_find *found)
+/* As chat completions call them, or as the Responses API does. True: as the former. */
+static bool note_usage(struct provider_call *call, const char *json, const struct json_find *usage)
 {
-	note_tokens(call, json, &found[USAGE_INPUT], &found[USAGE_OUTPUT]);
-	note_tokens(call, json, &found[USAGE_PROMPT], &found[USAGE_COMPLETION]);
+	struct json_find found[] = { { .path = "input_tokens" }, { .path = "output_tokens" },
+		{ .path = "prompt_tokens" }, { .path = "completion_tokens" } };
+
+	if (usage->kind != JSON_IS_OBJECT || !json_scan(json + usage->offset, usage->len, DEPTH_MAX, found,
+						     ARRAY_SIZE(found), NULL))
+		return false;
+	note_tokens(call, json + usage->offset, &found[0], &found[1]);
+	note_tokens(call, json + usage->offset, &found[2], &found[3]);
+	return found[2].kind == JSON_IS_NUMBER;
+}
+
+/* True: it is the chunk that "include_usage" asks for, and says nothing else. */
+static bool read_usage(struct provider_call *call, const char *data, size_t len)
+{
+	struct json_find found[EVENT_FINDS] = { [EVENT_USAGE] = { .path = "usage" },
+		[EVENT_CHOICES] = { .path = "choices" }, [EVENT_FIRST_CHOICE] = { .path = "choices[0]" } };
+
+	return json_scan(data, len, DEPTH_MAX, found, EVENT_FINDS, NULL) &&
+		note_usage(call, data, &found[EVENT_USAGE]) &&
+		found[EVENT_CHOICES].kind == JSON_IS_ARRAY &&
+		found[EVENT_FIRST_CHOICE].kind == JSON_IS_MISSING;
 }
 
 /* Is this the last event of a stream of the Responses API? Takes its usage along. */
@@ -222,14 +219,8 @@ static bool on_event(void *arg, const char *name, size_t name_len, const char *d
 	has = members_of(data, len);
 	if (has & HAS_FINISH_REASON)
 		answer->finished = true;
-	if (has & HAS_USAGE) {
-		struct json_find found[USAGE_FINDS] = USAGE_PATHS;
-
-		if (json_scan(data, len, DEPTH_MAX, found, USAGE_FINDS, NULL)) {
-			note_usage(call, data, found);
-			drop = is_usage_chunk(found);
-		}
-	}
+	if (has & HAS_USAGE)
+		drop = read_usage(call, data, len);
 	if (call->strip_usage)
 		event_ended(call, drop);
 	if (!answer->error &&
@@ -371,20 +362,20 @@ static enum ending stream_ending(
 static enum ending document_ending(
 	struct provider_call *call, enum ending transfer, const char **detail_r)
 {
-	struct json_find found[USAGE_FINDS] = USAGE_PATHS;
+	struct json_find usage = { .path = "usage" };
 	struct buf *body = &call->answer.body;
 	struct json_fault fault;
 
 	if (transfer != END_COMPLETE)
 		return transfer;
 	buf_reserve(body, 0);
-	if (!json_scan(body->data, body->len, DEPTH_MAX, found, USAGE_FINDS, &fault)) {
+	if (!json_scan(body->data, body->len, DEPTH_MAX, &usage, 1, &fault)) {
 		snprintf(call->detail, sizeof(call->detail), "not JSON (%.100s): %s",
 			call->answer.content_type, json_fault_text(fault.code));
 		*detail_r = call->detail;
 		return END_PROVIDER_GARBAGE;
 	}
-	note_usage(call, body->data, found);
+	(void)note_usage(call, body->data, &usage);
 	return END_COMPLETE;
 }
 

@@ -44,6 +44,7 @@ static void make_headers(struct provider_call *call, const struct provider_reque
 		call->traceparent_header = add_header(call, 2, "traceparent", request->traceparent);
 }
 
+/* The wire needs none. */
 static void make_url(struct provider_call *call)
 {
 	const char *base_url = call->provider->conf->base_url;
@@ -52,7 +53,7 @@ static void make_url(struct provider_call *call)
 	while (base_len && base_url[base_len - 1] == '/')
 		base_len--;
 	free(call->url);
-	call->url = xasprintf("%.*s%s", (int)base_len, base_url, call->path);
+	call->url = call->provider->wires ? NULL : xasprintf("%.*s%s", (int)base_len, base_url, call->path);
 }
 
 /* The request as it was asked, for another model. */

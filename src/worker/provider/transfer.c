@@ -272,7 +272,7 @@ static void set_connection(CURL *easy, struct provider_call *call)
 
 	SET(easy, CURLOPT_PRIVATE, call);
 	SET(easy, CURLOPT_ERRORBUFFER, call->detail);
-	SET(easy, CURLOPT_URL, call->url);
+	SET(easy, CURLOPT_URL, call->url ? call->url : conf->base_url);
 	SET(easy, CURLOPT_NOSIGNAL, 1L);
 	SET(easy, CURLOPT_PROXY, "");
 	SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");

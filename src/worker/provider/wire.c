@@ -102,8 +102,11 @@ static void write_head(struct wires *wires, const struct provider_call *call)
 		buf_adds(&request, h->data);
 		buf_adds(&request, "\r\n");
 	}
-	if (call->body)
-		buf_addf(&request, "Content-Length: %zu\r\n", call->body_len);
+	if (call->body) {
+		buf_adds(&request, "Content-Length: ");
+		buf_addu(&request, call->body_len);
+		buf_adds(&request, "\r\n");
+	}
 	buf_adds(&request, "\r\n");
 }
 
