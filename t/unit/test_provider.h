@@ -141,6 +141,27 @@ static inline void fake_stream(int fd, const char *end, bool terminated)
 		fake_send(fd, "0\r\n\r\n", 5);
 }
 
+/* What "/raw/N" and "/bits/N" answer, to the letter; the latter byte by byte. Set before rig_open(). */
+struct fake_raw {
+	const char *text;
+	bool close;
+};
+static const struct fake_raw *(*fake_raw_of)(unsigned n);
+
+static inline bool fake_raw(int fd, unsigned n, bool bits)
+{
+	const struct fake_raw *raw = fake_raw_of(n);
+	size_t len = strlen(raw->text);
+
+	if (!bits)
+		fake_send(fd, raw->text, len);
+	for (size_t i = 0; bits && i < len; i++) {
+		fake_send(fd, raw->text + i, 1);
+		poll(NULL, 0, i % 8 == 0);
+	}
+	return !raw->close;
+}
+
 /* False: close the connection. */
 static inline bool fake_serve(struct fake *fake, const struct fake_request *r)
 {
@@ -229,6 +250,10 @@ static inline bool fake_serve(struct fake *fake, const struct fake_request *r)
 		if (r->nth > 1)
 			return false;
 		fake_answer(fd, "200 OK", "application/json", "", "{}");
+	} else if (!strncmp(path, "/raw/", 5)) {
+		return fake_raw(fd, (unsigned)atoi(path + 5), false);
+	} else if (!strncmp(path, "/bits/", 6)) {
+		return fake_raw(fd, (unsigned)atoi(path + 6), true);
 	} else if (!strcmp(path, "/garbage")) {
 		fake_send(fd, "SSH-2.0-OpenSSH\r\n\r\n", 19);
 		return false;
@@ -252,6 +277,11 @@ static inline bool fake_read(struct fake *fake, struct fake_request *r)
 	r->nth++;
 	if (sscanf(head, "%*s /v1%63s", r->path) != 1)
 		return false;
+	if (!strcmp(r->path, "/refuses")) {
+		fake_answer(r->fd, "413 No", "application/json", "", "{}");
+		poll(NULL, 0, 60000);
+		return false;
+	}
 	if (!strcmp(r->path, "/deaf")) {
 		poll(NULL, 0, 60000);
 		return false;
