@@ -44,10 +44,11 @@ def alive(tap, gate):
 
 def slow(tap, gate):
 	"""It takes what is sent, slowly; so it cannot see the ping for long."""
+	payload = os.urandom(8 << 20)
+	message = frame(BINARY, payload)	# masking it takes longer than ping_timeout on a busy machine
 	with Raw(gate.port, '/echo') as c:
 		c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-		payload = os.urandom(8 << 20)
-		c.send(frame(BINARY, payload))
+		c.send(message)
 		got, end = 0, time.monotonic() + 2.5
 		while time.monotonic() < end:
 			got += len(c.socket.recv(16384))

@@ -243,7 +243,7 @@ START_TEST(a_refusal_says_all)
 	exchange_refuse(x, &error);
 	ck_assert_int_eq(x->status, 429);
 	ck_assert_str_eq(fields.data,
-		"Content-Type: application/json\nRetry-After: 2\nX-Headgate-Limit: llm.x\n");
+		"Content-Type: application/json\nX-Content-Type-Options: nosniff\nRetry-After: 2\nX-Headgate-Limit: llm.x\n");
 	json = json_loadb(body.data, body.len, 0, NULL);
 	ck_assert_int_eq(json_unpack(json, "{s:{s:s,s:s,s:s,s:s !} !}", "error", "message", &message, "type",
 				 &type, "param", &param, "code", &code),

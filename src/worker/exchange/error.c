@@ -40,8 +40,10 @@ static bool refuse_late(struct exchange *x, const struct exchange_error *error)
 
 void exchange_refuse(struct exchange *x, const struct exchange_error *error)
 {
-	struct exchange_header headers[7] = { { "Content-Type", "application/json" } };
-	unsigned n = 1;
+	/* what is refused may stand in the text, so no browser is to guess what that is */
+	struct exchange_header headers[8] = { { "Content-Type", "application/json" },
+		{ "X-Content-Type-Options", "nosniff" } };
+	unsigned n = 2;
 	char retry_after[24];
 	struct buf body = BUF_INIT;
 
