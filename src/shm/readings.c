@@ -15,30 +15,48 @@
 const struct stat_facts house_facts[HOUSE_COUNT] = {
 #define HOUSE(type, symbol, name, help) ROW(HOUSE_##symbol, type, name, help)
 #define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help)
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
 #undef WORKER
 };
 
 const struct stat_facts provider_facts[PROVIDER_COUNT] = {
 #define HOUSE(type, symbol, name, help)
 #define PROVIDER(type, symbol, name, help) ROW(PROVIDER_##symbol, type, name, help)
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help)
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
+#undef WORKER
+};
+
+const struct stat_facts client_facts[CLIENT_COUNT] = {
+#define HOUSE(type, symbol, name, help)
+#define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help) ROW(CLIENT_##symbol, type, name, help)
+#define WORKER(type, symbol, name, help)
+#include "shm/readings.def"
+#undef HOUSE
+#undef PROVIDER
+#undef CLIENT
 #undef WORKER
 };
 
 const struct stat_facts worker_facts[WORKER_COUNT] = {
 #define HOUSE(type, symbol, name, help)
 #define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help) ROW(WORKER_##symbol, type, name, help)
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
 #undef WORKER
 };
 
@@ -119,6 +137,33 @@ void provider_read(const struct shm *shm, unsigned p, uint64_t now_ms, double va
 	value[PROVIDER_CIRCUIT_OPEN] = circuit.state != CIRCUIT_CLOSED;
 	value[PROVIDER_CIRCUIT_OPENED] = (double)circuit.opened;
 	value[PROVIDER_RETRY_BUDGET] = (double)budget_read(shm, p, now_ms) / 1000;
+}
+
+/* A gate without a limit of its own tells 0. */
+static double limit_of(const struct gate_reading *gate)
+{
+	return gate->limit == SHM_NO_LIMIT ? 0 : (double)gate->limit;
+}
+
+void client_read(const struct shm *shm, unsigned k, uint64_t now_ms, double value[CLIENT_COUNT])
+{
+	struct gate_reading places, requests;
+	struct window_reading rpm;
+	struct tokens_reading tpm;
+
+	gate_read(shm, SHM_GATE_CLIENT_PLACES(k), &places);
+	gate_read(shm, SHM_GATE_CLIENT_REQUESTS(k), &requests);
+	window_read(shm, SHM_WINDOW_CLIENT(k), now_ms, &rpm);
+	tokens_read(shm, SHM_TOKENS_CLIENT(k), now_ms, &tpm);
+	value[CLIENT_CONNECTIONS] = (double)places.used;
+	value[CLIENT_MAX_CONNECTIONS] = limit_of(&places);
+	value[CLIENT_IN_FLIGHT] = (double)requests.used;
+	value[CLIENT_CONCURRENT] = limit_of(&requests);
+	value[CLIENT_WAITING] = (double)requests.waiting;
+	value[CLIENT_RPM_USED] = (double)rpm.used;
+	value[CLIENT_RPM_LIMIT] = (double)rpm.limit;
+	value[CLIENT_TPM_USED] = (double)tpm.used;
+	value[CLIENT_TPM_LIMIT] = (double)tpm.limit;
 }
 
 bool worker_read(const struct shm *shm, unsigned slot, uint64_t now_ms, double value[WORKER_COUNT])

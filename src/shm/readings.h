@@ -12,10 +12,12 @@
 enum house_reading {
 #define HOUSE(type, symbol, name, help) HOUSE_##symbol,
 #define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help)
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
 #undef WORKER
 	HOUSE_COUNT
 };
@@ -23,33 +25,53 @@ enum house_reading {
 enum provider_reading {
 #define HOUSE(type, symbol, name, help)
 #define PROVIDER(type, symbol, name, help) PROVIDER_##symbol,
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help)
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
 #undef WORKER
 	PROVIDER_COUNT
+};
+
+enum client_reading {
+#define HOUSE(type, symbol, name, help)
+#define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help) CLIENT_##symbol,
+#define WORKER(type, symbol, name, help)
+#include "shm/readings.def"
+#undef HOUSE
+#undef PROVIDER
+#undef CLIENT
+#undef WORKER
+	CLIENT_COUNT
 };
 
 enum worker_reading {
 #define HOUSE(type, symbol, name, help)
 #define PROVIDER(type, symbol, name, help)
+#define CLIENT(type, symbol, name, help)
 #define WORKER(type, symbol, name, help) WORKER_##symbol,
 #include "shm/readings.def"
 #undef HOUSE
 #undef PROVIDER
+#undef CLIENT
 #undef WORKER
 	WORKER_COUNT
 };
 
 extern const struct stat_facts house_facts[HOUSE_COUNT];
 extern const struct stat_facts provider_facts[PROVIDER_COUNT];
+extern const struct stat_facts client_facts[CLIENT_COUNT];
 extern const struct stat_facts worker_facts[WORKER_COUNT];
 
 /* All rows at the moment now_ms (clock_ms()). */
 void house_read(const struct shm *shm, uint64_t now_ms, double value[HOUSE_COUNT]);
 void provider_read(const struct shm *shm, unsigned provider, uint64_t now_ms,
 	double value[PROVIDER_COUNT]);
+/* Of the key at `place` (segment.h), which has been installed. */
+void client_read(const struct shm *shm, unsigned place, uint64_t now_ms, double value[CLIENT_COUNT]);
 /* False: the slot is empty, and nothing was read. */
 bool worker_read(const struct shm *shm, unsigned slot, uint64_t now_ms, double value[WORKER_COUNT])
 	MUST_CHECK;

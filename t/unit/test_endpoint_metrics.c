@@ -77,6 +77,7 @@ START_TEST(every_row_of_the_tables_is_told_once)
 	rows_are_told(text, pstat_facts, PSTAT_COUNT);
 	rows_are_told(text, house_facts, HOUSE_COUNT);
 	rows_are_told(text, provider_facts, PROVIDER_COUNT);
+	rows_are_told(text, client_facts, CLIENT_COUNT);
 	rows_are_told(text, worker_facts, WORKER_COUNT);
 	rows_are_told(text, &rejection_facts, 1);
 	for (unsigned e = 0; e < END_COUNT; e++) {

@@ -53,6 +53,7 @@ void stat_doc(void)
 	print_rows(tally_facts[TALLY_API_KEY], TALLY_COUNT);
 	puts(".El");
 	begin("By client Pq label Cm client");
+	print_rows(client_facts, CLIENT_COUNT);
 	print_rows(tally_facts[TALLY_CLIENT], TALLY_COUNT);
 	puts(".El");
 	begin("By worker slot Pq label Cm worker");

@@ -135,6 +135,22 @@ static void add_workers(struct buf *out, uint64_t now_ms)
 	}
 }
 
+/* The keys of the configuration: the segment may have places of others, gone since a reload. */
+static void add_clients(struct buf *out, uint64_t now_ms)
+{
+	const struct conf *conf = endpoint.conf;
+	double (*value)[CLIENT_COUNT] = xcalloc(conf->nclients + 1, sizeof(*value));
+
+	for (unsigned k = 0; k < conf->nclients; k++)
+		client_read(endpoint.shm, conf->clients[k].place, now_ms, value[k]);
+	for (unsigned i = 0; i < CLIENT_COUNT; i++) {
+		add_family(out, &client_facts[i]);
+		for (unsigned k = 0; k < conf->nclients; k++)
+			add_value(out, &client_facts[i], "client", conf->clients[k].name, value[k][i]);
+	}
+	free(value);
+}
+
 static void add_statistics(struct buf *out)
 {
 	for (unsigned i = 0; i < STAT_ENDING_FIRST; i++) {
@@ -301,6 +317,7 @@ static void answer(struct exchange *x)
 	add_workers(&out, now_ms);
 	add_statistics(&out);
 	add_readings(&out, now_ms);
+	add_clients(&out, now_ms);
 	add_provider_statistics(&out);
 	add_tallies(&out);
 	add_model_times(&out);
