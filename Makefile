@@ -179,7 +179,7 @@ install: all
 	$(call install_service,644,etc/systemd/headgate.socket,$(unitdir))
 	$(call install_service,644,etc/logrotate.d/headgate,$(logrotatedir))
 	install -m 644 etc/sysctl.d/headgate.conf $(DESTDIR)$(docdir)/examples/sysctl.conf
-	install -m 644 etc/examples/*.yaml $(DESTDIR)$(docdir)/examples
+	install -m 644 etc/examples/*.yaml etc/examples/haproxy.cfg etc/examples/nginx.conf $(DESTDIR)$(docdir)/examples
 # A file of etc/ with the paths of this installation: mode, file, directory.
 install_service = sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@sysconfdir@|$(sysconfdir)|g' \
 	-e 's|@defaultdir@|$(defaultdir)|g' $(2) > $(DESTDIR)$(3)/$(notdir $(2)) && \

@@ -211,6 +211,17 @@ async def drained(tap, sim, gate):
 	gate.stopped = True
 	tap.is_(gate.child.wait(20), 0, '... before it leaves, with status 0')
 
+def announced(tap, sim):
+	"""drain_delay: first it says that it will, then it does."""
+	with Gate(sim, tap, **{**SHAPE, 'server': {'drain_delay': '1s'}}) as gate:
+		os.kill(gate.pid, signal.SIGQUIT)
+		gate.wait_line('about to drain: ')
+		tap.is_([request(gate.port, 'GET', path)[0] for path in ('/health/ready', '/health', '/health/live')], [503, 503, 200], 'drain_delay: readiness says 503')
+		tap.is_(raw(gate.port, ASK)[:12], b'HTTP/1.1 200', '... and all goes on')
+		gate.stopped = True
+		tap.is_(gate.child.wait(20), 0, '... until it drains')
+		tap.ok(gate.grep('draining: '), '... as ever')
+
 def upgraded(tap, sim, gate):
 	"""The new binary serves elsewhere, as its file says: who waits at the old address is served by the old one."""
 	old, new = gate.port, free_port()
@@ -271,3 +282,4 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 400) as sim
 	with Gate(sim, tap, **SHAPE) as gate:
 		asyncio.run(switches(tap, sim, gate))
 		asyncio.run(drained(tap, sim, gate))
+	announced(tap, sim)

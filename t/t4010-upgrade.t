@@ -87,6 +87,24 @@ def bad_binary(tap, sim, gate):
 	tap.is_(say(gate, 'reload')[0], 0, '... which reloads as before')
 	tap.ok(wait_until(lambda: len(gate.workers()) == 2 and gate.workers() != workers), '... with new workers in the slots that it had lent')
 
+def called_off(tap, sim, gate):
+	"""Told to stop while the new binary is not ready yet: both go."""
+	gate.child.send_signal(signal.SIGUSR2)
+	gate.wait_line('upgrade: starting')
+	gate.child.send_signal(signal.SIGTERM)
+	tap.is_(gate.child.wait(20), 0, 'TERM between USR2 and ready: it stops')
+	ours = lambda: [pid for pid in os.listdir('/proc') if pid.isdigit() and gate.conf_path.encode() in cmdline(pid)]
+	tap.ok(wait_until(lambda: not ours()), '... and so does the new binary')
+	tap.is_(os.listdir(gate.run_dir), [], '... and nothing is left in the run directory')
+	gate.stopped = True
+
+def cmdline(pid):
+	try:
+		with open(f'/proc/{pid}/cmdline', 'rb') as file:
+			return file.read()
+	except OSError:
+		return b''
+
 async def other_layout(tap, sim, gate):
 	"""A segment of another build: a new one, and a warning."""
 	stream = asyncio.create_task(stream_chat(gate.port, '[[sim:tokens=100,rate=50]]'))
@@ -122,10 +140,11 @@ async def deaths(tap, sim, gate):
 
 with Tap() as tap:
 	for part, allowed, more in ((under_load, None, {}), (limits_hold, None, {'http_client': {'concurrent_requests': 20, 'max_connections': 100}}),
-			(bad_binary, 'upgrade: the new binary', {}), (other_layout, None, {}), (deaths, None, {})):
+			(bad_binary, 'upgrade: the new binary', {}), (called_off, None, {}), (other_layout, None, {}), (deaths, None, {})):
 		with Sim('--text', 'tokens', '--tokens', 20, '--rate', 400) as sim, Gate(sim, tap, allowed=allowed, **{**SHAPE, **more}) as gate:
 			if asyncio.iscoroutinefunction(part):
 				asyncio.run(part(tap, sim, gate))
 			else:
 				part(tap, sim, gate)
-			end(tap, gate)
+			if not gate.stopped:
+				end(tap, gate)

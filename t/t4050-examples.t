@@ -67,7 +67,7 @@ def installed(tap):
 			tap.diag(done.stdout + done.stderr)
 		have = sorted(os.path.relpath(os.path.join(d, f), folder) for d, _, files in os.walk(folder) for f in files)
 		want = ['etc/init.d/headgate', 'etc/logrotate.d/headgate', 'lib/systemd/system/headgate.service', 'lib/systemd/system/headgate.socket',
-			*('usr/local/' + name for name in ('bin/headgatestat', 'bin/llmsim', 'etc/headgate/headgate.yaml', 'sbin/headgate', 'share/doc/headgate/examples/large.yaml',
+			*('usr/local/' + name for name in ('bin/headgatestat', 'bin/llmsim', 'etc/headgate/headgate.yaml', 'sbin/headgate', 'share/doc/headgate/examples/large.yaml', 'share/doc/headgate/examples/haproxy.cfg', 'share/doc/headgate/examples/nginx.conf',
 				'share/doc/headgate/examples/sysctl.conf', 'share/man/man8/headgate.8'))]
 		tap.is_([name for name in want if name not in have], [], 'the programs, manual, examples and service files are there')
 		service = [name for name in have if name.startswith(('etc/init.d', 'etc/logrotate.d', 'lib/'))]

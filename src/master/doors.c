@@ -383,6 +383,21 @@ void doors_keep_only(struct master *m, const struct doors *own)
 		listen_close(all[i]->fds, all[i]->n);
 }
 
+static void shut_all(const struct listener *l)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->fds[i] >= 0)
+			(void)!listening_shut(l->fds[i]);
+}
+
+void doors_shut(struct master *m)
+{
+	/* what the service manager has opened is its own: who comes waits there for whoever it starts next */
+	if (!m->doors.serving.main.ngiven)
+		shut_all(&m->doors.serving.main);
+	shut_all(&m->doors.serving.admin);
+}
+
 void doors_close(struct master *m)
 {
 	struct doors_all *d = &m->doors;

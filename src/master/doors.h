@@ -64,6 +64,8 @@ void doors_leave_elder(struct master *m);
 uint64_t doors_watch(struct master *m, uint64_t now_ms);
 /* In a child that works at the doors `own`: close all others. */
 void doors_keep_only(struct master *m, const struct doors *own);
+/* All drain: nobody new comes in at those that serve; our workers empty them. */
+void doors_shut(struct master *m);
 /* Close all but those that leave. */
 void doors_close(struct master *m);
 /* Close and forget all. */

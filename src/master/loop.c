@@ -138,6 +138,13 @@ static int carry_out(struct master *m, const struct plan_out *out)
 		case PLAN_LEAVE_DOORS:
 			doors_close(m);
 			break;
+		case PLAN_ANNOUNCE:
+			notify_stopping();
+			shm_set_draining(m->shm);
+			break;
+		case PLAN_SHUT_DOORS:
+			doors_shut(m);
+			break;
 		case PLAN_CLOSE_DOORS:
 			close_doors(m);
 			break;
@@ -151,6 +158,7 @@ static int carry_out(struct master *m, const struct plan_out *out)
 static void say_stage(enum plan_stage stage)
 {
 	static const char *const text[] = {
+		[PLAN_ANNOUNCING] = "about to drain: /health/ready says so for drain_delay, all goes on until then",
 		[PLAN_DRAINING] = "draining: running requests end, nothing new is taken",
 		[PLAN_STOPPING] = "stopping",
 		[PLAN_KILLING] = "killing the workers that are left",
@@ -189,13 +197,16 @@ static int run(struct master *m)
 		in.now_ms = clock_ms();
 		watch_ms = earliest(upgrade_watch(m, in.now_ms), doors_watch(m, in.now_ms),
 			earliest(agent_tend(m, in.now_ms), notify_watchdog(in.now_ms), UINT64_MAX));
-		in.handed_over = m->upgrade.handed_over;
 		proc_feel_hearts(m);
 		in.worker_timeout_ms = m->conf->worker_timeout_ms;
 		in.shutdown_timeout_ms = m->conf->shutdown_timeout_ms;
 		in.drain_timeout_ms = m->conf->drain_timeout_ms;
+		in.drain_delay_ms = m->conf->drain_delay_ms;
 		in.stop = had(SIGTERM) | had(SIGINT);
 		in.drain = had(SIGQUIT);
+		if (in.stop || in.drain)
+			upgrade_call_off(m);
+		in.handed_over = m->upgrade.handed_over;
 		in.audit_owed = m->audit_owed;
 		in.ndoors = (unsigned)(m->pending ? m->pending->workers : m->doors.serving.n);
 		in.memory = m->memory;

@@ -274,9 +274,22 @@ static void kill_all(const struct plan_in *in, struct plan_out *out)
 
 static void drain(const struct plan_in *in, struct plan_out *out, enum plan_verb doors)
 {
+	if (doors == PLAN_CLOSE_DOORS)
+		act(out, PLAN_SHUT_DOORS, 0, 0);
 	act(out, doors, 0, 0);
 	tell_all(in, out, SIGQUIT);
 	enter(in, out, PLAN_DRAINING);
+}
+
+/* Said twice, it is meant at once. */
+static void begin_drain(const struct plan_in *in, struct plan_out *out)
+{
+	if (!in->drain_delay_ms || out->memory.stage == PLAN_ANNOUNCING) {
+		drain(in, out, PLAN_CLOSE_DOORS);
+		return;
+	}
+	act(out, PLAN_ANNOUNCE, 0, 0);
+	enter(in, out, PLAN_ANNOUNCING);
 }
 
 /* What signals ask for, and what must not take longer than it may. */
@@ -295,12 +308,15 @@ static void change_stage(const struct plan_in *in, struct plan_out *out)
 		stop(in, out, EXIT_SUCCESS);
 	else if (m->stage < PLAN_DRAINING && in->handed_over)
 		drain(in, out, PLAN_LEAVE_DOORS);
-	else if (m->stage < PLAN_DRAINING && in->drain)
-		drain(in, out, PLAN_CLOSE_DOORS);
+	else if ((m->stage < PLAN_DRAINING && in->drain) ||
+		(m->stage == PLAN_ANNOUNCING && spent_ms >= in->drain_delay_ms))
+		begin_drain(in, out);
 	else if (m->stage == PLAN_BOOTING && is_ready(in, m, m->serving)) {
 		act(out, PLAN_READY, 0, 0);
 		enter(in, out, PLAN_SERVING);
 	}
+	if (m->stage == PLAN_ANNOUNCING)
+		wake_by(out, m->stage_ms + in->drain_delay_ms);
 	if (m->stage == PLAN_DRAINING)
 		wake_by(out, m->stage_ms + in->drain_timeout_ms);
 	if (m->stage == PLAN_STOPPING)

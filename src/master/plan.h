@@ -7,7 +7,7 @@
  * waits for nothing and looks at nothing else, so that whole lives of a daemon are
  * walked through in a unit test without a fork.
  *
- *	BOOTING -> SERVING -> DRAINING -> STOPPING -> KILLING
+ *	BOOTING -> SERVING -> ANNOUNCING -> DRAINING -> STOPPING -> KILLING
  *
  * There is one worker for each door (a share of the listening sockets), and a generation is one
  * worker at every door. A reload starts the next generation in free slots; when all of it is
@@ -38,6 +38,7 @@
 enum plan_stage {
 	PLAN_BOOTING,  /* until every worker was ready once */
 	PLAN_SERVING,
+	PLAN_ANNOUNCING, /* serving, but whoever asks hears that we drain */
 	PLAN_DRAINING, /* running requests end */
 	PLAN_STOPPING, /* TERM was sent */
 	PLAN_KILLING   /* KILL was sent: wait for the dead */
@@ -91,6 +92,7 @@ struct plan_in {
 	uint64_t worker_timeout_ms;
 	uint64_t shutdown_timeout_ms;
 	uint64_t drain_timeout_ms;
+	uint64_t drain_delay_ms;
 	struct plan_memory memory;
 };
 
@@ -104,6 +106,8 @@ enum plan_verb {
 	PLAN_TOOK_OVER,	    /* all of generation `value` is ready, the one before drains */
 	PLAN_ROLL_BACK,	    /* generation `value` could not start: all stays as it was */
 	PLAN_WAIT,	    /* max_generations drain: the next one has to wait */
+	PLAN_ANNOUNCE,	    /* shm_set_draining() */
+	PLAN_SHUT_DOORS,    /* let nobody new in: then CLOSE_DOORS */
 	PLAN_CLOSE_DOORS,   /* shm_set_draining(), close the listening sockets */
 	PLAN_LEAVE_DOORS,   /* close them: they are another master's now */
 	PLAN_EXIT	    /* nothing is left: exit with `value`; the last action */

@@ -155,6 +155,26 @@ void upgrade_reaped(struct master *m, int pid, int status)
 		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
+void upgrade_call_off(struct master *m)
+{
+	struct upgrade *u = &m->upgrade;
+	int status;
+
+	if (u->child && u->child_fd >= 0)
+		upgrade_hear(m); /* it may have become ready just before */
+	if (!u->child)
+		return;
+	log_warning("master", "upgrade: called off, for we are to leave: stopping the new binary (pid %d)", u->child);
+	kill(u->child, SIGKILL);
+	while (waitpid(u->child, &status, 0) < 0 && errno == EINTR)
+		;
+	u->child = 0;
+	fd_close(&u->child_fd);
+	/* it may have been about to say that it serves */
+	shm_own(m->shm);
+	(void)!pidfile_write(m->pid_fd);
+}
+
 /* ---- the new one ---------------------------------------------------------------------- */
 
 /* The numbers behind " name=", separated by commas; how many there are. */

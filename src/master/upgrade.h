@@ -40,6 +40,8 @@ struct upgrade {
 void upgrade_start(struct master *m);
 /* u->child_fd can be read. */
 void upgrade_hear(struct master *m);
+/* We are told to leave: unless the new one serves already, it is stopped, and nothing has been. */
+void upgrade_call_off(struct master *m);
 /* A child ended that is no worker. */
 void upgrade_reaped(struct master *m, int pid, int status);
 

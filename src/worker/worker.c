@@ -106,12 +106,8 @@ static void on_doors_empty(evutil_socket_t fd, short what, void *arg)
 }
 
 /* A socket that others serve from now on is theirs; one that is shut is emptied, whose door it may be. */
-static void leave_door(struct worker *w, int fd, bool all_leave)
+static void leave_door(struct worker *w, int fd)
 {
-	int error = all_leave ? listening_shut(fd) : 0;
-
-	if (error)
-		log_debug("worker", "SO_ATTACH_FILTER: %s", strerror(-error));
 	if (!listening_is_shut(fd)) {
 		fd_close(&fd);
 		return;
@@ -121,16 +117,16 @@ static void leave_door(struct worker *w, int fd, bool all_leave)
 		http_accept_also(w->http, fd, true);
 }
 
-static void leave_doors(struct worker *w, bool all_leave)
+static void leave_doors(struct worker *w)
 {
 	const struct timeval linger = { .tv_usec = LISTENING_LINGER_MS * 1000 };
 	const struct heritage *h = w->heritage;
 
 	w->shut_fds = xcalloc(h->nlisten + 1, sizeof(*w->shut_fds));
 	for (unsigned i = 0; i < h->nlisten; i++)
-		leave_door(w, h->listen_fds[i], all_leave);
+		leave_door(w, h->listen_fds[i]);
 	if (h->admin_fd >= 0)
-		leave_door(w, h->admin_fd, all_leave);
+		leave_door(w, h->admin_fd);
 	if (w->nshut)
 		evtimer_add(w->event[EVENT_DOORS_EMPTY], &linger);
 }
@@ -148,8 +144,7 @@ static void drain(struct worker *w, bool gentle)
 	}
 	w->draining = true;
 	shm_slot_set_state(w->heritage->shm, w->heritage->slot, SLOT_DRAINING);
-	/* not when the master is gone: the sockets may be another's by now */
-	leave_doors(w, shm_draining(w->heritage->shm));
+	leave_doors(w);
 	http_drain(w->http, gentle ? ms / 4 * 3 : 0);
 	evtimer_add(w->event[EVENT_DRAIN_TIMEOUT], &timeout);
 }
@@ -169,6 +164,8 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	uint64_t now_ms = clock_ms();
 
 	shm_slot_beat(w->heritage->shm, w->heritage->slot, now_ms);
+	if (!w->draining && shm_draining(w->heritage->shm))
+		http_announce_drain(w->http);
 	if (!w->draining)
 		neighbours_watch(w->neighbours, now_ms);
 }

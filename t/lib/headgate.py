@@ -220,8 +220,10 @@ class Gate(Process):
 	"""headgate on a free port."""
 	allowed = r'^$'		# log lines at level error that a test expects
 
-	def __init__(self, sim, tap=None, env=None, allowed=None, tls=None, **config):
-		"""tls: the ssl.SSLContext that our own requests need, if the configuration asks for TLS."""
+	def __init__(self, sim, tap=None, env=None, allowed=None, tls=None, source=None, **config):
+		"""For our own requests: tls, the ssl.SSLContext that they need, if the configuration asks for TLS; source, the
+		address that they come from."""
+		self.source = source
 		self.tap = tap
 		self.tls = tls
 		self.dir = tempfile.mkdtemp(prefix='headgate-')
@@ -286,7 +288,7 @@ class Gate(Process):
 
 	def health(self):
 		try:
-			return get_json(self.port, '/health', self.tls)
+			return get_json(self.port, '/health', self.tls, self.source)
 		except (OSError, http.client.HTTPException, ValueError):
 			return None
 
@@ -302,10 +304,10 @@ def free_port():
 		return s.getsockname()[1]
 
 
-def request(port, method, path, body=None, headers=None, timeout=60, tls=None):
+def request(port, method, path, body=None, headers=None, timeout=60, tls=None, source=None):
 	"""One plain request: (status, headers dict with lower-case names, body bytes)."""
-	c = http.client.HTTPSConnection('127.0.0.1', port, timeout=timeout, context=tls) if tls else \
-		http.client.HTTPConnection('127.0.0.1', port, timeout=timeout)
+	more = {'timeout': timeout, 'source_address': (source, 0) if source else None}
+	c = http.client.HTTPSConnection('127.0.0.1', port, context=tls, **more) if tls else http.client.HTTPConnection('127.0.0.1', port, **more)
 	try:
 		if body is not None and not isinstance(body, (bytes, str)):
 			body = json.dumps(body)
@@ -316,8 +318,8 @@ def request(port, method, path, body=None, headers=None, timeout=60, tls=None):
 		c.close()
 
 
-def get_json(port, path, tls=None):
-	return json.loads(request(port, 'GET', path, tls=tls)[2])
+def get_json(port, path, tls=None, source=None):
+	return json.loads(request(port, 'GET', path, tls=tls, source=source)[2])
 
 
 def chat_body(text='hello', stream=True, **more):

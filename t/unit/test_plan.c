@@ -324,6 +324,37 @@ START_TEST(drain_then_stop_then_kill)
 }
 END_TEST
 
+START_TEST(a_drain_is_announced_before_anybody_is_turned_away)
+{
+	struct world w;
+
+	serve(&w, 2);
+	w.in.drain_delay_ms = 3000;
+	w.in.drain = true;
+	pass(&w, 1);
+	ck_assert_int_eq(w.in.memory.stage, PLAN_ANNOUNCING);
+	ck_assert_uint_eq(w.done[PLAN_ANNOUNCE], 1);
+	ck_assert_uint_eq(w.out.wake_ms, w.in.now_ms + 3000);
+	die(&w, 0, false); /* who falls meanwhile is replaced */
+	pass(&w, PLAN_BACKOFF_MIN_MS);
+	ck_assert_int_ne(w.procs[0].pid, 0);
+	pass(&w, 2000);
+	ck_assert_uint_eq(w.done[PLAN_SHUT_DOORS], 0);
+	pass(&w, 1000);
+	ck_assert_int_eq(w.in.memory.stage, PLAN_DRAINING);
+	ck_assert_uint_eq(w.done[PLAN_SHUT_DOORS], 1);
+	ck_assert_uint_eq(w.done[PLAN_CLOSE_DOORS], 1);
+	/* said twice, it is meant at once */
+	serve(&w, 2);
+	w.in.drain_delay_ms = 3000;
+	w.in.drain = true;
+	pass(&w, 1);
+	w.in.drain = true;
+	pass(&w, 1);
+	ck_assert_int_eq(w.in.memory.stage, PLAN_DRAINING);
+}
+END_TEST
+
 START_TEST(a_drain_without_work_ends_at_once)
 {
 	struct world w;
@@ -662,7 +693,7 @@ int main(void)
 		a_heart_that_stands_still_is_killed_once,
 		the_wake_time_is_when_the_first_heart_could_be_late, stop_waits_then_kills,
 		a_second_stop_kills_now, drain_then_stop_then_kill,
-		a_drain_without_work_ends_at_once, stop_during_the_boot,
+		a_drain_is_announced_before_anybody_is_turned_away, a_drain_without_work_ends_at_once, stop_during_the_boot,
 		a_hung_worker_is_killed_also_in_a_drain,
 		an_audit_that_is_owed_comes_first_and_never_spins,
 		the_list_of_actions_has_room_for_all, a_reload_starts_all_before_it_lets_any_go,

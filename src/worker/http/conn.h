@@ -75,6 +75,7 @@ struct http {
 	unsigned accepted;	   /* in this turn */
 	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
+	bool last_answers; /* each is the last on its connection */
 	bool drain_gently;	   /* idle clients have time */
 	uint64_t drain_from_ms;	   /* since when, */
 	uint64_t drain_spread_ms;  /* how much, */

@@ -99,7 +99,7 @@ static void add_head(struct conn *c, struct buf *out, int status, const struct e
 	buf_adds(out, "\r\n");
 	add_fields(out, h, n);
 	add_fields(out, common, fields_common(c->x_open ? &c->x : NULL, common));
-	c->last |= c->http->draining;
+	c->last |= c->http->last_answers;
 	if (status == 426)
 		buf_adds(out, c->last ? "Connection: upgrade, close\r\n" : "Connection: upgrade\r\n");
 	else if (c->last)
@@ -277,7 +277,7 @@ static bool stays_open(const struct conn *c)
 {
 	const struct conf *conf = c->http->conf;
 
-	return !c->http->draining && !c->pending.over && conf->keepalive_timeout_ms &&
+	return !c->http->last_answers && !c->pending.over && conf->keepalive_timeout_ms &&
 	       c->served < conf->max_keepalive_requests && !c->head.close &&
 	       (c->head.minor == 1 || c->head.keep_alive);
 }

@@ -344,12 +344,17 @@ struct http *http_open(struct event_base *base, const struct conf *conf, struct 
 	return http;
 }
 
+void http_announce_drain(struct http *http)
+{
+	http->last_answers = true;
+}
+
 void http_drain(struct http *http, uint64_t spread_ms)
 {
 	const struct timeval tick = { .tv_usec = DRAIN_TICK_MS * 1000 };
 	struct conn *c, *next;
 
-	http->draining = true;
+	http->draining = http->last_answers = true;
 	http->drain_gently = spread_ms > 0;
 	http->drain_spread_ms = spread_ms;
 	http->drain_from_ms = clock_ms();

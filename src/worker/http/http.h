@@ -26,6 +26,8 @@ void http_poll(struct http *http);
  * descriptor stays the caller's; saying the same twice is harmless. Ignored once draining.
  */
 void http_accept_also(struct http *http, int listen_fd, bool on);
+/* We shall drain: answers from now on are the last on their connection, so that proxies keep none of ours. */
+void http_announce_drain(struct http *http);
 /* Accept no longer from any socket. */
 void http_stop_listening(struct http *http);
 /*
