@@ -78,7 +78,7 @@ static void take_in(int listener, int port)
 
 		no_delay(fd);
 		pair[0] = (struct side){ .fd = fd, .other = &pair[1] };
-		pair[1] = (struct side){ .fd = connect_to(port), .other = &pair[0] };
+		pair[1] = (struct side){ .fd = connect_to(port, NULL), .other = &pair[0] };
 		watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, &pair[0]);
 		watch(epoll, EPOLL_CTL_ADD, pair[1].fd, EPOLLIN, &pair[1]);
 	}

@@ -2,13 +2,18 @@
 /*
  * load.c - clients for a benchmark, many in one process.
  *
+ *	load MODE PORT COUNT AMOUNT [ADDRESS]		ADDRESS of loopback: where they come from
+ *
  *	load json PORT CONNECTIONS SECONDS		small requests, each connection one after the other
  *	load sse PORT STREAMS TOKENS			that many streams at once, each of so many tokens
  *	load ws PORT SOCKETS TOKENS			the same as chats over WebSocket
  *	load setup PORT AT_ONCE SECONDS			WebSockets that are set up and closed again
  *	load crowd PORT SOCKETS 0			so many WebSockets at once: who is let in, who is refused when?
  *	load idle-ws PORT SOCKETS 0			set up, then held until the end of standard input
- *	load idle-http PORT CONNECTIONS 0		the same with a request each, kept alive
+ *	load idle-http PORT CONNECTIONS 0		the same with a chat each, kept alive
+ *	load idle-live PORT CONNECTIONS 0		the same with a GET /health/live each
+ *	load open-sse PORT STREAMS TOKENS		streams, held; a line on standard input: what was measured before does not count
+ *	load visits PORT SOCKETS RATE			so many a second are set up and closed again, until all have been there
  *
  * Prints "ready" where something is held, and at the end one line of JSON. Tokens of mock.c carry the
  * time at which they were sent; latencies are from there to here.
@@ -23,8 +28,9 @@
 /* The number of tokens is for a mock behind a gateway that passes WebSockets through. */
 #define CHAT "{\"action\":\"chat\",\"request_id\":\"r\",\"payload\":{\"text\":\"hello\",\"metadata\":{\"max_tokens\":%u}}}"
 
-enum mode { JSON, SSE, WS, SETUP, CROWD, IDLE_WS, IDLE_HTTP, MODES };
-static const char *const mode_names[MODES] = { "json", "sse", "ws", "setup", "crowd", "idle-ws", "idle-http" };
+enum mode { JSON, SSE, WS, SETUP, CROWD, IDLE_WS, IDLE_HTTP, IDLE_LIVE, OPEN_SSE, VISITS, MODES };
+static const char *const mode_names[MODES] = { "json", "sse", "ws", "setup", "crowd", "idle-ws", "idle-http", "idle-live",
+	"open-sse", "visits" };
 
 enum step { CONNECTING, UPGRADING, RUNNING, OVER };
 
@@ -40,6 +46,7 @@ struct client {
 
 static enum mode mode;
 static int epoll, port;
+static const char *from;
 static unsigned count, amount;
 static uint64_t until_ns;
 static struct client *clients;
@@ -65,9 +72,12 @@ static void ask(struct client *c)
 			errors++;
 		return;
 	}
-	len = mode == SSE ? snprintf(body, sizeof(body), BODY_SSE, amount)
-			  : snprintf(body, sizeof(body), "%s", BODY_JSON);
-	n = snprintf(text, sizeof(text),
+	len = mode == SSE || mode == OPEN_SSE ? snprintf(body, sizeof(body), BODY_SSE, amount)
+					      : snprintf(body, sizeof(body), "%s", BODY_JSON);
+	if (mode == IDLE_LIVE)
+		n = snprintf(text, sizeof(text), "GET /health/live HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", port);
+	else
+		n = snprintf(text, sizeof(text),
 		"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
 		"Content-Length: %d\r\n\r\n%s", port, len, body);
 	if (send(c->fd, text, (size_t)n, MSG_NOSIGNAL) < 0)
@@ -76,7 +86,7 @@ static void ask(struct client *c)
 
 static bool upgrades(void)
 {
-	return mode == WS || mode == SETUP || mode == CROWD || mode == IDLE_WS;
+	return mode == WS || mode == SETUP || mode == CROWD || mode == IDLE_WS || mode == VISITS;
 }
 
 static void upgrade(struct client *c)
@@ -93,7 +103,7 @@ static void upgrade(struct client *c)
 
 static void open_client(struct client *c)
 {
-	*c = (struct client){ .fd = connect_to(port) };
+	*c = (struct client){ .fd = connect_to(port, from) };
 	watch(epoll, EPOLL_CTL_ADD, c->fd, EPOLLOUT, c);
 }
 
@@ -120,7 +130,7 @@ static void done(struct client *c)
 {
 	requests++;
 	times_add(&whole, now_ns() - c->asked_ns);
-	if (mode == IDLE_HTTP) {
+	if (mode == IDLE_HTTP || mode == IDLE_LIVE) {
 		held(c);
 	} else if (mode == JSON && now_ns() < until_ns) {
 		ask(c);
@@ -140,7 +150,7 @@ static void set_up(struct client *c)
 	requests++;
 	if (mode == IDLE_WS) {
 		held(c);
-	} else if (mode == SETUP) {
+	} else if (mode == SETUP || mode == VISITS) {
 		static const unsigned char close_frame[] = { 0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8 };
 
 		send(c->fd, close_frame, sizeof(close_frame), MSG_NOSIGNAL);
@@ -169,8 +179,11 @@ static void count_tokens(struct client *c, const char *bytes, size_t len)
 		tokens++;
 		if (c->tokens++)
 			times_add(&latency, now - sent);
-		else
+		else {
 			times_add(&first, now - c->asked_ns);
+			if (mode == OPEN_SSE)
+				held(c);
+		}
 	}
 	c->ntail = (unsigned)(stop - at < TAIL_BYTES ? stop - at : TAIL_BYTES);
 	memcpy(c->tail, stop - c->ntail, c->ntail);
@@ -182,7 +195,10 @@ static bool ends_here(const struct client *c, const char *bytes, size_t len)
 	case JSON:
 	case IDLE_HTTP:
 		return memmem(bytes, len, "\"usage\"", 7) != NULL;
+	case IDLE_LIVE:
+		return memmem(bytes, len, "\r\n\r\n", 4) != NULL;
 	case SSE:
+	case OPEN_SSE:
 		/* in the tail, too: it may be cut */
 		return memmem(c->tail, c->ntail, "0\r\n\r\n", 5) != NULL;
 	default:
@@ -246,7 +262,7 @@ static void hear(struct client *c)
 		}
 		return;
 	}
-	if (mode == SSE || mode == WS)
+	if (mode == SSE || mode == WS || mode == OPEN_SSE)
 		count_tokens(c, bytes, (size_t)n);
 	if (c->step == RUNNING && !c->shut && ends_here(c, bytes, (size_t)n))
 		done(c);
@@ -281,21 +297,41 @@ static void print_times(const char *name, const struct times *t)
 
 static bool read_arguments(int argc, char **argv)
 {
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return false;
 	while (mode < MODES && strcmp(argv[1], mode_names[mode]))
 		mode++;
 	port = atoi(argv[2]);
 	count = (unsigned)atoi(argv[3]);
 	amount = (unsigned)atoi(argv[4]);
+	from = argv[5];
 	return mode < MODES && port && count;
 }
 
 /* All of them at once would overflow a backlog: a few at a time. */
-static void open_some(unsigned *opened, unsigned at_once)
+static void open_some(unsigned *opened, uint64_t began)
 {
+	unsigned at_once = mode == CROWD ? count : 64;
+
+	if (mode == VISITS) {
+		uint64_t due = (now_ns() - began) * amount / 1000000000u;
+
+		at_once = due > *opened ? (unsigned)(due - *opened) : 0;
+	}
 	while (*opened < count && at_once--)
 		open_client(&clients[(*opened)++]);
+}
+
+/* False: it is over. A line says that measuring begins. */
+static bool hear_input(void)
+{
+	char line[64];
+
+	if (mode != OPEN_SSE || read(0, line, sizeof(line)) <= 0)
+		return false;
+	latency = (struct times){ 0 };
+	tokens = 0;
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -310,7 +346,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: load MODE PORT COUNT AMOUNT (see load.c)\n");
 		return 2;
 	}
-	holds = mode == IDLE_WS || mode == IDLE_HTTP || mode == CROWD;
+	holds = mode == CROWD || mode == IDLE_WS || mode == IDLE_HTTP || mode == IDLE_LIVE || mode == OPEN_SSE;
 	many_descriptors();
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	clients = must(calloc(count, sizeof(*clients)));
@@ -321,13 +357,13 @@ int main(int argc, char **argv)
 	while (over < count && !stopped) {
 		int n;
 
-		open_some(&opened, mode == CROWD ? count : 64);
+		open_some(&opened, began);
 		n = epoll_wait(epoll, ready, 512, opened < count ? 1 : 1000);
 		for (int i = 0; i < n; i++) {
 			struct client *c = ready[i].data.ptr;
 
 			if (c == &input_mark)
-				stopped = true;
+				stopped = !hear_input();
 			else if (c->step == CONNECTING)
 				connected(c);
 			else if (c->step != OVER)

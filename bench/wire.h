@@ -82,15 +82,20 @@ static inline UNUSED_OK int listen_anywhere(void)
 	return fd;
 }
 
-/* Connects without waiting. */
-static inline UNUSED_OK int connect_to(int port)
+/* Connects without waiting. from: an address of loopback to come from, as each has ports of its own; NULL: any. */
+static inline UNUSED_OK int connect_to(int port, const char *from)
 {
-	struct sockaddr_in address = loopback(port);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = loopback(port), own = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
 
 	if (fd < 0)
 		die("socket");
 	no_delay(fd);
+	if (from) {
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+		if (inet_pton(AF_INET, from, &own.sin_addr) != 1 || bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0)
+			die(from);
+	}
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 && errno != EINPROGRESS)
 		die("connect");
 	return fd;

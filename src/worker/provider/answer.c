@@ -292,6 +292,7 @@ static void tell_head(struct provider_call *call)
 	};
 
 	call->told_head = true;
+	target_drop_body(call);
 	CALL_ASKER(call, on_head, &head, call->arg);
 }
 

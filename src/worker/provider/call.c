@@ -315,18 +315,19 @@ void call_refuse(struct provider_call *call, enum ending ending, enum provider_l
 static const char *explain(struct provider_call *call, enum ending ending, const char *detail)
 {
 	const char *text = ending_facts[ending].text;
+	static char message[512]; /* until the next call ends */
 	char said[256];
 
 	if (ending == END_STREAM_ERROR && answer_error_text(&call->answer, said, sizeof(said)))
 		detail = said;
 	if (ending == END_PROVIDER_STATUS)
-		snprintf(call->message, sizeof(call->message), "%s: status %d", text,
+		snprintf(message, sizeof(message), "%s: status %d", text,
 			call->answer.status);
 	else if (detail && *detail)
-		snprintf(call->message, sizeof(call->message), "%s: %s", text, detail);
+		snprintf(message, sizeof(message), "%s: %s", text, detail);
 	else
 		return NULL;
-	return call->message;
+	return message;
 }
 
 /* A call that had a transfer ends; `transfer` is how that ended, detail (or NULL) tells more. */

@@ -117,7 +117,7 @@ struct provider_call {
 	const struct provider_asker *asker;
 	void *arg;
 
-	/* the request as it was asked ... */
+	/* the request as it was asked (until the asker has heard of an answer: there is no other attempt then) ... */
 	char *asked;
 	size_t asked_len, model_offset, model_len;
 	char *path;
@@ -200,7 +200,6 @@ struct provider_call {
 	uint64_t token_us; /* when the last event of the stream came */
 	struct provider_usage usage;
 	char detail[CURL_ERROR_SIZE]; /* why it failed, in libcurl's words or ours */
-	char message[512];
 };
 
 /* ---- call.c, for the other files ---- */
@@ -249,6 +248,8 @@ uint64_t target_key_free_ms(const struct provider *provider, uint64_t now_ms);
 /* Take the least used key of those that are not parked. False: all of them are. */
 bool target_take_key(struct provider_call *call, uint64_t now_ms) MUST_CHECK;
 void target_drop_key(struct provider_call *call);
+/* There will be no other attempt: the body of the request is let go, if it went out. */
+void target_drop_body(struct provider_call *call);
 void target_close(struct provider_call *call);
 
 /* ---- client.c ---- */

@@ -201,6 +201,16 @@ void target_next(struct provider_call *call)
 		make_body(call, target->model);
 }
 
+void target_drop_body(struct provider_call *call)
+{
+	if (call->uploaded < call->body_len)
+		return;
+	if (call->body != call->asked)
+		free(call->body);
+	free(call->asked);
+	call->asked = call->body = NULL;
+}
+
 void target_close(struct provider_call *call)
 {
 	restore_body(call);
