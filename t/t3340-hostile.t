@@ -98,8 +98,15 @@ with Tap() as tap, Sim('--text', 'tokens') as sim, Gate(sim, tap, workers=2, con
 		resource.prlimit(pid, resource.RLIMIT_NOFILE, (many, limits[pid][1]))
 	sockets = [dial(gate) for _ in range(300)]
 	tap.ok(gate.wait_line('not accepting for a while: Too many open files', 10), 'descriptors exhausted: accepting pauses')
+	turns = lambda: gate.stat()['statistics']['headgate_loop_turns_total']
+	before = turns()
+	time.sleep(1)
+	# ten streams of 40 tokens a second make some 1,000 turns; a loop that spins makes 100,000
+	tap.at_most(turns() - before, 10000, '... and nobody spins meanwhile: turns of the event loops in a second')
+	tap.at_most(len(gate.grep('not accepting for a while')), 2, '... and each worker says so once')
 	for pid in gate.pids:
 		resource.prlimit(pid, resource.RLIMIT_NOFILE, limits[pid])
+	tap.is_(request(gate.port, 'GET', '/v1/models')[0], 200, '... with room again, who comes is served')
 	attack(tap, gate, 'descriptors exhausted', 60000, sockets)
 
 	guests.thread.join(30)
