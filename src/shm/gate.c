@@ -529,6 +529,11 @@ bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket)
 	return left;
 }
 
+bool gate_is_over(const struct gate_line *line)
+{
+	return atomic_load(&line->gate->used) > lease_may_run(line->shm, line->number);
+}
+
 void gate_look(struct gate_line *line)
 {
 	if (line->waiters.count)

@@ -82,6 +82,9 @@ void gate_leave(struct gate_line *line, struct gate_ticket *ticket);
  */
 bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
 
+/* More permits are out than may be: what gate_leave_over() is for. */
+bool gate_is_over(const struct gate_line *line);
+
 /* The limit may have risen by itself, as a lease does: hand out what is free, if we have anybody in line. */
 void gate_look(struct gate_line *line);
 

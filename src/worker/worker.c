@@ -17,6 +17,7 @@
 #include "base/listening.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "shm/lease.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
 #include "worker/admit/admit.h"
@@ -30,6 +31,7 @@
 #include <signal.h>
 
 #define HEARTBEAT_MS 250
+#define LEASES_MS 25 /* much less than a lease is used shorter than it counts */
 
 enum worker_event {
 	EVENT_WAKE,	 /* our eventfd: a gate has something for us */
@@ -40,6 +42,7 @@ enum worker_event {
 	EVENT_REOPEN,
 	EVENT_DRAIN_TIMEOUT,
 	EVENT_DOORS_EMPTY, /* nothing is on its way any more to sockets that are shut */
+	EVENT_LEASES,	   /* a timer, in a cluster */
 	EVENT_COUNT
 };
 
@@ -54,6 +57,7 @@ struct worker {
 	struct http *http;
 	struct neighbours *neighbours;
 	bool draining;
+	bool orphaned; /* the master is gone */
 	bool leaving;
 	int *shut_fds; /* listening sockets that we empty */
 	unsigned nshut;
@@ -176,7 +180,28 @@ static void on_lifeline(evutil_socket_t fd, short what, void *arg)
 
 	log_warning("worker", "the master is gone: draining");
 	event_del(w->event[EVENT_LIFELINE]);
+	w->orphaned = true;
 	drain(w, false);
+}
+
+/* Nobody renews the leases of a node without a master, and another may begin under its name. */
+static void leave_with_the_lease(struct worker *w)
+{
+	if (clock_boot_ms() < lease_until_ms(w->heritage->shm, SHM_GATE_PLACES))
+		return;
+	log_warning("worker", "the last lease of shared limits has lapsed: cutting %u connections with %u requests at providers",
+		http_connections(w->http), providers_running(w->providers));
+	w->leaving = true;
+}
+
+static void on_leases(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->orphaned)
+		leave_with_the_lease(w);
+	providers_lapse(w->providers);
+	admit_lapse(w->admit);
 }
 
 static void on_term(evutil_socket_t fd, short what, void *arg)
@@ -223,7 +248,7 @@ static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)
 static bool open_events(struct worker *w)
 {
 	const struct heritage *h = w->heritage;
-	const struct timeval heartbeat = { 0, HEARTBEAT_MS * 1000 };
+	const struct timeval heartbeat = { 0, HEARTBEAT_MS * 1000 }, leases = { 0, LEASES_MS * 1000 };
 	const struct {
 		int fd;
 		short what;
@@ -238,6 +263,7 @@ static bool open_events(struct worker *w)
 		[EVENT_REOPEN] = { SIGUSR1, EV_SIGNAL | EV_PERSIST, on_reopen, NULL },
 		[EVENT_DRAIN_TIMEOUT] = { -1, 0, on_drain_timeout, NULL },
 		[EVENT_DOORS_EMPTY] = { -1, 0, on_doors_empty, NULL },
+		[EVENT_LEASES] = { -1, EV_PERSIST, on_leases, &leases },
 	};
 
 	for (int i = 0; i < EVENT_COUNT; i++) {
@@ -247,6 +273,8 @@ static bool open_events(struct worker *w)
 		if (i < EVENT_DRAIN_TIMEOUT && event_add(w->event[i], rows[i].period) < 0)
 			return false;
 	}
+	if (shm_is_clustered(h->shm))
+		event_add(w->event[EVENT_LEASES], &leases);
 	return true;
 }
 

@@ -46,6 +46,7 @@ static void count_in(struct admit_place *place)
 	struct gate_reading house;
 
 	place->ending = END_COMPLETE;
+	TAILQ_INSERT_TAIL(&place->admit->held, place, in_held);
 	stat_add(STAT_ADMITTED, 1);
 	stat_add(gauge[place->kind], 1);
 	exchange_admitted(place->x, true);
@@ -92,6 +93,53 @@ static enum admit_answer turn_away(struct admit_place *place, enum ending ending
 		log_rejection(place, &admit->key_full, SHM_GATE_CLIENT_PLACES(place->x->client.place), key);
 	}
 	return ADMIT_NOT;
+}
+
+static void count_out(struct admit_place *place)
+{
+	TAILQ_REMOVE(&place->admit->held, place, in_held);
+	stat_add(gauge[place->kind], -1);
+	exchange_admitted(place->x, false);
+}
+
+/* ---- leases ---- */
+
+/* The gate has its permit back. */
+static void lose(struct admit_place *place)
+{
+	count_out(place);
+	let_go(place);
+	defer_cancel(&place->defer);
+	place->ending = END_LEASE_LOST;
+	stat_add(STAT_CLUSTER_ENDED, 1);
+	place->decided(place);
+}
+
+static void lapse_key(struct admit *admit, unsigned key)
+{
+	struct admit_place *place;
+
+	while (gate_is_over(admit->key_places[key])) {
+		TAILQ_FOREACH_REVERSE(place, &admit->held, admit_held, in_held)
+			if (place->key_ticket.state == TICKET_HELD && place->x->client.place == key)
+				break;
+		if (!place || !gate_leave_over(admit->key_places[key], &place->key_ticket))
+			return;
+		lose(place);
+	}
+}
+
+void admit_lapse(struct admit *admit)
+{
+	struct admit_place *place;
+
+	gate_look(admit->places);
+	while ((place = TAILQ_LAST(&admit->held, admit_held)) && gate_is_over(admit->places) &&
+		gate_leave_over(admit->places, &place->ticket))
+		lose(place);
+	for (unsigned i = 0; i < admit->nkeys; i++)
+		if (admit->key_places[i])
+			lapse_key(admit, i);
 }
 
 static void wait_is_over(void *arg)
@@ -164,8 +212,7 @@ void admit_leave(struct admit_place *place)
 	if (!place->admit)
 		return;
 	if (place->ticket.state == TICKET_HELD) {
-		stat_add(gauge[place->kind], -1);
-		exchange_admitted(place->x, false);
+		count_out(place);
 	}
 	defer_cancel(&place->defer);
 	let_go(place);
@@ -253,6 +300,7 @@ struct admit *admit_open(struct event_base *base, const struct conf *conf, struc
 	admit->base = base;
 	admit->conf = conf;
 	admit->shm = shm;
+	TAILQ_INIT(&admit->held);
 	admit->places = gate_line_open(shm, SHM_GATE_PLACES, on_granted, admit);
 	admit->pending = gate_line_open(shm, SHM_GATE_PENDING, on_pending_granted, admit);
 	admit->nkeys = highest_place(conf);

@@ -25,7 +25,10 @@ struct shm;
 enum admit_kind { ADMIT_WEBSOCKET, ADMIT_STREAM };
 
 struct admit_place;
-/* The wait is over: place->ending is END_COMPLETE (the place is taken), or why not. Never inside another call. */
+/*
+ * The wait is over: place->ending is END_COMPLETE (the place is taken), or why not. Or END_LEASE_LOST: it was taken, and is
+ * gone; end what it was for. Never inside another call.
+ */
 typedef void (*admit_decided_fn)(struct admit_place *place);
 
 /* Embedded in what holds it; zero it before first use. */
@@ -38,6 +41,7 @@ struct admit_place {
 	enum ending ending;
 	admit_decided_fn decided;
 	struct event *timer; /* of the wait; NULL: none */
+	TAILQ_ENTRY(admit_place) in_held;
 	struct defer defer;
 };
 
@@ -80,6 +84,12 @@ void admit_on_pending(struct admit *admit, void (*granted)(struct gate_ticket *t
 bool admit_pending_wanted(const struct admit *admit);
 const char *admit_pending_limit(void);
 void admit_settled(struct admit *admit, struct gate_ticket *ticket);
+
+/*
+ * Where a cluster leases places: hand out what has come free by itself, and take back what is too much, of those who came
+ * last. To be called a few times in a tenth of a second.
+ */
+void admit_lapse(struct admit *admit);
 
 /* Collects what the gates have for us; called at the end of each loop turn. */
 void admit_poll(struct admit *admit);

@@ -16,6 +16,7 @@ struct admit {
 	void (*pending_granted)(struct gate_ticket *ticket);
 	struct gate_line **key_places; /* by the key's place in the segment; NULL: no such key */
 	unsigned nkeys;
+	TAILQ_HEAD(admit_held, admit_place) held; /* places, as they were taken */
 	struct log_rate full[2], key_full; /* by kind */
 	struct log_rate no_key, wrong_key;
 };

@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "worker/endpoint/apps.h"
 #include "conf/conf.h"
+#include "shm/segment.h"
 
 /* Browsers cannot read a refused upgrade, but they can read a close code. */
 static void refuse(struct exchange *x, struct endpoint_place *place)
@@ -20,11 +21,28 @@ static void refuse(struct exchange *x, struct endpoint_place *place)
 	exchange_refuse(x, &error);
 }
 
+/* It had a place; several hosts share them, and this one has too many. */
+static void lost(struct exchange *x, const struct admit_place *place)
+{
+	const struct ending_facts *facts = &ending_facts[END_LEASE_LOST];
+
+	if (x->state == EXCHANGE_WEBSOCKET) {
+		x->note.ending = END_LEASE_LOST;
+		exchange_close_ws(x, facts->ws, facts->text);
+	} else if (x->state != EXCHANGE_ENDED && x->app->on_lost) {
+		x->app->on_lost(x, shm_gate_name(endpoint.shm, SHM_GATE_PLACES));
+	}
+}
+
 static void decided(struct admit_place *admit_place)
 {
 	struct endpoint_place *place = container_of(admit_place, struct endpoint_place, place);
 	struct exchange *x = admit_place->x;
 
+	if (admit_place->ending == END_LEASE_LOST) {
+		lost(x, admit_place);
+		return;
+	}
 	if (x->state != EXCHANGE_ASKED)
 		return; /* refused meanwhile: we drain */
 	if (admit_place->ending == END_COMPLETE)

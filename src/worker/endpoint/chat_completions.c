@@ -307,6 +307,14 @@ static void on_room(struct exchange *x)
 		call_resume(c->call);
 }
 
+static void on_lost(struct exchange *x, const char *limit)
+{
+	struct completion *c = x->app_data;
+
+	if (c->call)
+		call_lose(c->call, limit);
+}
+
 static void on_close(struct exchange *x)
 {
 	struct completion *c = x->app_data;
@@ -328,7 +336,7 @@ static void on_close(struct exchange *x)
 #define COMPLETION(symbol, path, must_have, of_kinds, in_words, may_stream, of_responses)                   \
 	const struct completion_kind completion_##symbol = {                                    \
 		.app = { .name = "completion_" #symbol, .on_start = on_start,                   \
-			.on_room = on_room, .on_close = on_close },                             \
+			.on_room = on_room, .on_lost = on_lost, .on_close = on_close },                             \
 		.upstream = path,                                                               \
 		.field = must_have,                                                             \
 		.kinds = of_kinds,                                                              \

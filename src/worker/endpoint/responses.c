@@ -144,6 +144,14 @@ static void on_room(struct exchange *x)
 		call_resume(r->run.call);
 }
 
+static void on_lost(struct exchange *x, const char *limit)
+{
+	struct responses *r = x->app_data;
+
+	if (r->run.call)
+		call_lose(r->run.call, limit);
+}
+
 static void on_close(struct exchange *x)
 {
 	struct responses *r = x->app_data;
@@ -158,5 +166,6 @@ const struct exchange_app responses_app = {
 	.name = "responses",
 	.on_start = on_start,
 	.on_room = on_room,
+	.on_lost = on_lost,
 	.on_close = on_close,
 };

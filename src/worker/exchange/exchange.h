@@ -64,6 +64,8 @@ struct exchange_app {
 	void (*on_binary)(struct exchange *x, const char *bytes, size_t len);
 	/* The worker drains: end what is idle now, take nothing new. May be NULL. */
 	void (*on_drain)(struct exchange *x);
+	/* It has lost its place among those of `limit`: end with END_LEASE_LOST, as a stream does. NULL: it has none. */
+	void (*on_lost)(struct exchange *x, const char *limit);
 	/* The end: free app_data and all that hangs below. */
 	void (*on_close)(struct exchange *x);
 };

@@ -50,7 +50,8 @@ static bool keep_tokens(struct provider_call *call, uint64_t now)
 {
 	struct provider *provider = call->provider;
 
-	if (call->kept || !call->promise.tokens || now < call->promise.until_ms)
+	if (call->kept || !call->promise.tokens ||
+		(now < call->promise.until_ms && tokens_hold(provider->all->shm, tokens_of(call), &call->promise)))
 		return true;
 	return_tokens(call);
 	return tokens_take(provider->all->shm, tokens_of(call), now, now, appoint_estimate(call),

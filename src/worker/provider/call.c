@@ -197,6 +197,12 @@ static void start_over(struct provider_call *call, bool elsewhere)
 	call_arm(call);
 }
 
+void call_back_in_line(struct provider_call *call)
+{
+	call->retry_at_ms = clock_ms();
+	start_over(call, false);
+}
+
 static void let_go(struct provider_call *call, bool complete)
 {
 	const struct provider_usage *usage = &call->usage;
@@ -213,6 +219,7 @@ static void let_go(struct provider_call *call, bool complete)
 	client_leave(call);
 	call_to(call, CALL_DONE);
 	provider->all->running--;
+	TAILQ_REMOVE(&provider->all->calls, call, in_all);
 }
 
 static void call_free(struct provider_call *call)
@@ -239,6 +246,8 @@ static enum pstat_id counter_of(enum ending ending)
 	switch (ending) {
 	case END_COMPLETE:
 		return PSTAT_COMPLETED;
+	case END_LEASE_LOST:
+		return PSTAT_LEASE_LOST;
 	case END_QUEUE_TIMEOUT:
 		return PSTAT_QUEUE_TIMEOUTS;
 	case END_QUEUE_FULL:
@@ -591,6 +600,7 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	evtimer_assign(&call->timer, providers->base, on_timer, call);
 	target_open(call, request);
 	providers->running++;
+	TAILQ_INSERT_TAIL(&providers->calls, call, in_all);
 	begin(call);
 	return call;
 }

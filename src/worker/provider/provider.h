@@ -137,6 +137,13 @@ struct provider_call *call_start(struct providers *providers, const struct provi
 	const struct provider_asker *asker, void *arg);
 /* End it now, for any reason of the asker's; no callback follows. */
 void call_cancel(struct provider_call *call);
+/* It ends with END_LEASE_LOST, by this limit (its configuration path); on_end() is called meanwhile. */
+void call_lose(struct provider_call *call, const char *limit);
+/*
+ * Where a cluster leases limits (shm/lease.h): hand out what has come free by itself, and end what is too much. To be called a
+ * few times in a tenth of a second.
+ */
+void providers_lapse(struct providers *all);
 /* There is room again. */
 void call_resume(struct provider_call *call);
 /* Between two SSE events: keep-alive comments and error events may be injected only here. */

@@ -103,6 +103,7 @@ struct providers *providers_open(struct event_base *base, const struct conf *con
 	all->conf = conf;
 	all->shm = shm;
 	all->count = conf->nproviders;
+	TAILQ_INIT(&all->calls);
 	for (unsigned i = 0; i < all->count; i++)
 		open_provider(all, i);
 	clients_open(all);

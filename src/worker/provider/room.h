@@ -70,6 +70,7 @@ struct providers {
 	const struct conf *conf;
 	struct shm *shm;
 	unsigned running;
+	TAILQ_HEAD(call_list, provider_call) calls; /* all of them, as they came */
 	struct log_rate failures[END_COUNT];
 	struct log_rate further; /* attempts */
 	struct gate_line **client_lines; /* by a key's place in the segment; NULL: no such key */
@@ -146,6 +147,7 @@ struct provider_call {
 	struct gate_ticket client_ticket; /* one of the key's concurrent_requests */
 	struct gate_ticket ticket;
 	TAILQ_ENTRY(provider_call) entry; /* in the provider's waiting */
+	TAILQ_ENTRY(provider_call) in_all;
 	bool has_key;
 	bool probe; /* it is the circuit's probe */
 	struct tokens_promise promise;
@@ -219,6 +221,8 @@ uint64_t call_queue_until_ms(const struct provider_call *call);
  * callback of the asker.
  */
 void call_end(struct provider_call *call, struct provider_result *result);
+/* Its permit is gone, and its client has seen nothing: it stands in line again, which is no retry. */
+void call_back_in_line(struct provider_call *call);
 /* The same, of an attempt that our own limit stopped; retry_after_ms is made a sane time. */
 void call_refuse(struct provider_call *call, enum ending ending, enum provider_limit limit,
 	uint64_t retry_after_ms);
