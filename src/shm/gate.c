@@ -529,9 +529,12 @@ bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket)
 	return left;
 }
 
-bool gate_is_over(const struct gate_line *line)
+uint64_t gate_over(const struct gate_line *line)
 {
-	return atomic_load(&line->gate->used) > lease_may_run(line->shm, line->number);
+	uint64_t may_run = lease_may_run(line->shm, line->number), used = atomic_load(&line->gate->used);
+	uint64_t held = atomic_load_explicit(&line->cell->held, memory_order_relaxed);
+
+	return used > may_run ? ((used - may_run) * held + used - 1) / used : 0;
 }
 
 void gate_look(struct gate_line *line)

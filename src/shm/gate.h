@@ -82,8 +82,11 @@ void gate_leave(struct gate_line *line, struct gate_ticket *ticket);
  */
 bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket) MUST_CHECK;
 
-/* More permits are out than may be: what gate_leave_over() is for. */
-bool gate_is_over(const struct gate_line *line);
+/*
+ * More permits are out than may be: how many of this worker's are to be given back by gate_leave_over() now, a part of them that is
+ * like the part of all permits that it holds, so that it is not one worker's that go. To be asked again soon.
+ */
+uint64_t gate_over(const struct gate_line *line);
 
 /* The limit may have risen by itself, as a lease does: hand out what is free, if we have anybody in line. */
 void gate_look(struct gate_line *line);

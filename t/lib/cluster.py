@@ -115,7 +115,8 @@ class Cluster:
 		"""All are known to each other, and have what they may have by now."""
 		def all_know():
 			states = [node.cluster() for node in self.nodes]
-			return all(s and s['state'] == 'sharing' and s['members'] == self.n for s in states)
+			return all(s and s['state'] == 'sharing' and s['members'] == self.n and all(l['lease'] for l in s['limits'].values())
+				for s in states)
 		return wait_until(all_know, seconds)
 
 

@@ -119,7 +119,7 @@ static void lapse_key(struct admit *admit, unsigned key)
 {
 	struct admit_place *place;
 
-	while (gate_is_over(admit->key_places[key])) {
+	for (uint64_t n = gate_over(admit->key_places[key]); n; n--) {
 		TAILQ_FOREACH_REVERSE(place, &admit->held, admit_held, in_held)
 			if (place->key_ticket.state == TICKET_HELD && place->x->client.place == key)
 				break;
@@ -134,9 +134,11 @@ void admit_lapse(struct admit *admit)
 	struct admit_place *place;
 
 	gate_look(admit->places);
-	while ((place = TAILQ_LAST(&admit->held, admit_held)) && gate_is_over(admit->places) &&
-		gate_leave_over(admit->places, &place->ticket))
+	for (uint64_t n = gate_over(admit->places); n && (place = TAILQ_LAST(&admit->held, admit_held)); n--) {
+		if (!gate_leave_over(admit->places, &place->ticket))
+			break;
 		lose(place);
+	}
 	for (unsigned i = 0; i < admit->nkeys; i++)
 		if (admit->key_places[i])
 			lapse_key(admit, i);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lapse.c - what happens to calls when a lease (shm/lease.h) has lapsed and more of them run than may: the youngest of this
- * worker's end, one after the other, until it is enough over all workers. One of which the client has seen nothing
+ * lapse.c - what happens to calls when a lease (shm/lease.h) has lapsed and more of them run than may: the youngest end, of each
+ * worker about as many of a hundred as of the others, until it is enough over all. One of which the client has seen nothing
  * stands in line again; the others end with the named error, as do those of a key that lost its share.
  */
 #include "base/base.h"
@@ -57,9 +57,11 @@ static void lapse_provider(struct provider *provider)
 	struct provider_call *call;
 
 	gate_look(provider->line);
-	while (gate_is_over(provider->line) && (call = youngest_at(provider)) &&
-		gate_leave_over(provider->line, &call->ticket))
+	for (uint64_t n = gate_over(provider->line); n && (call = youngest_at(provider)); n--) {
+		if (!gate_leave_over(provider->line, &call->ticket))
+			return;
 		end_one(call);
+	}
 }
 
 static void lapse_client(struct providers *all, unsigned place)
@@ -68,8 +70,9 @@ static void lapse_client(struct providers *all, unsigned place)
 	struct provider_call *call;
 
 	gate_look(line);
-	while (gate_is_over(line) && (call = youngest_of(all, place)) &&
-		gate_leave_over(line, &call->client_ticket)) {
+	for (uint64_t n = gate_over(line); n && (call = youngest_of(all, place)); n--) {
+		if (!gate_leave_over(line, &call->client_ticket))
+			return;
 		stat_add(STAT_CLUSTER_ENDED, 1);
 		cut(call, shm_gate_name(all->shm, SHM_GATE_CLIENT_REQUESTS(place)));
 	}

@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The life of a cluster: Redis is lost and found, limits differ, nodes leave, join, are one too many, have one name."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
+from cluster import *
+import websockets
+
+need_redis()
+LIMIT, N = 12, 3
+PERMITS = 'llm.providers.sim.http_client.concurrent_requests'
+
+def in_flight(node):
+	return ((node.health() or {}).get('providers') or {'sim': {'in_flight': -1}})['sim']['in_flight']
+
+async def until(what, seconds=20):
+	return await asyncio.to_thread(wait_until, what, seconds)
+
+async def redis_is_lost(tap, sim, redis, nodes):
+	"""One node has all of the limit when Redis stops: what is above the guaranteed share ends before others may use it."""
+	a, b, c = nodes
+	streams = [asyncio.create_task(stream_chat(a.port, f'{n} [[sim:tokens=160]]')) for n in range(8)]
+	await until(lambda: in_flight(a) == 8)
+	whole = [asyncio.create_task(asyncio.to_thread(request, a.port, 'POST', '/v1/chat/completions', chat_body(f'{n} [[sim:tokens=60]]', stream=False)))
+		for n in range(4)]
+	tap.ok(await until(lambda: in_flight(a) == LIMIT), f'one node uses all {LIMIT}')
+	os.kill(redis.pid, signal.SIGSTOP)
+	others = Load(b.port, 6)
+	tap.ok(await until(lambda: a.cluster()['state'] == 'alone'), 'Redis stops: the node says that it is alone')
+	tap.ok(await until(lambda: in_flight(a) <= LIMIT // N), f'it falls to its guaranteed share, {LIMIT // N}, although requests run on')
+	tap.ok(await until(lambda: in_flight(b) == LIMIT // N), 'and then the others have theirs')
+	os.kill(redis.pid, signal.SIGCONT)
+	tap.ok(await until(lambda: a.cluster()['state'] == 'sharing'), 'Redis goes on: limits are shared again')
+	await others.stop()
+	ended = [ending(s) for s in await asyncio.gather(*streams)]
+	tap.ok(sum(e == (200, 'lease_lost') for e in ended) >= 4, f'streams that were cut off are told so in the stream ({ended})')
+	tap.is_(sum(e not in ((200, None), (200, 'lease_lost')) for e in ended), 0, 'nothing else happened to them')
+	tap.is_([w[0] for w in await asyncio.gather(*whole)], [200] * 4, 'requests of which nothing was seen stood in line again, and are answered')
+	tap.ok(a.grep(r"cluster: Redis at '.*' is out of reach: no answer in time") and a.grep('cluster: Redis is back'), 'the log tells both')
+
+async def places_are_lost(tap, redis, nodes):
+	a = nodes[0]
+	held = a.health()['max_connections']
+	sockets = [await ws_connect(a.port) for _ in range(held)]
+	tap.ok(await until(lambda: a.health()['active_connections'] == held), f'one node has all {held} places')
+	os.kill(redis.pid, signal.SIGSTOP)
+	tap.ok(await until(lambda: (h := a.health()) and h['active_connections'] == held // N), 'Redis stops: WebSockets above the guaranteed share are closed')
+	os.kill(redis.pid, signal.SIGCONT)
+	codes = []
+	for ws in sockets:
+		try:
+			await asyncio.wait_for(ws.recv(), 0.01)
+		except websockets.ConnectionClosed as closed:
+			codes.append(closed.rcvd.code if closed.rcvd else None)
+		except asyncio.TimeoutError:
+			pass
+	tap.is_(codes, [1013] * (held - held // N), 'with 1013')
+	stay = [n for n, ws in enumerate(sockets) if ws.close_code is None]
+	tap.ok(sum(stay) / len(stay) < held / 3, f'mostly those who came first stay ({stay})')
+	for ws in sockets:
+		await ws.close()
+
+async def limits_differ(tap, nodes):
+	a, b, c = nodes
+	with open(b.conf_path) as file:
+		text = file.read()
+	with open(b.conf_path, 'w') as file:
+		file.write(text.replace(f'concurrent_requests: {LIMIT}', 'concurrent_requests: 9'))
+	os.kill(b.pid, signal.SIGHUP)
+	at = lambda node: node.cluster()['limits'][PERMITS]
+	tap.ok(await until(lambda: all(at(node)['limit'] == 9 for node in nodes)), 'a lower limit at one node holds for all')
+	tap.is_(at(a)['guaranteed'], 3, 'also of what is guaranteed')
+	tap.ok(a.wait_line(f'cluster: {PERMITS} is not the same on all nodes: {LIMIT} here, and 9 holds, the lowest'), 'and it is said')
+	tap.ok(a.cluster()['mismatches'] == 1, '/health counts it')
+	with open(b.conf_path, 'w') as file:
+		file.write(text)
+	os.kill(b.pid, signal.SIGHUP)
+	tap.ok(await until(lambda: all(at(node)['limit'] == LIMIT for node in nodes)), 'and back')
+	tap.ok(a.wait_line(f'{PERMITS} is the same on all nodes again'), 'which is said, too')
+
+async def one_leaves(tap, sim, nodes):
+	a, b, c = nodes
+	load = Load(a.port, 14)
+	c.stop(signal.SIGQUIT)
+	tap.ok(c.grep('cluster: everything was given back'), 'a node that drains gives everything back')
+	tap.ok(await until(lambda: a.cluster()['members'] == 2), 'the others know')
+	tap.ok(await until(lambda: sim.stats()['in_flight'] == LIMIT), 'and have its share')
+	began = time.monotonic()
+	nodes.nodes[2] = c = await asyncio.to_thread(nodes.start, 'c')
+	other = Load(c.port, 3)
+	tap.ok(await until(lambda: in_flight(c) > 0), 'it comes back, and serves')
+	tap.at_most(time.monotonic() - began, 5, 'soon')
+	await other.stop()
+	await load.stop()
+
+def one_too_many(tap, redis, sim, nodes):
+	with Node(None, redis, sim, 'd', N, ttl='2s', http_client={'concurrent_requests': LIMIT}) as d:
+		tap.ok(d.wait_line('cluster: refused: cluster.nodes is 3, and as many are known: '), 'a name more than nodes is refused, by name')
+		status, _, body = request(d.port, 'GET', '/health')
+		tap.is_((status, json.loads(body)['status']), (503, 'refused'), 'and /health says so')
+	with Node(None, redis, sim, 'c', N, ttl='3s', http_client={'concurrent_requests': LIMIT}) as other:
+		tap.ok(other.wait_line('cluster: refused: cluster.lease_ttl is 2000 ms at [ab], and 3000 ms here'), 'another lease_ttl is refused')
+
+def two_of_one_name(tap, redis, sim, nodes):
+	c = nodes[2]
+	c.allowed = 'refused: another headgate has begun under the name of this node'
+	with Node(None, redis, sim, 'c', N, ttl='2s', http_client={'concurrent_requests': LIMIT}) as twin:
+		tap.ok(c.wait_line('cluster: refused: another headgate has begun under the name of this node'), 'a second headgate of one name: the first one is told')
+		tap.ok(wait_until(lambda: c.lease() == 0), 'and uses nothing any more')
+		tap.ok(wait_until(lambda: twin.cluster()['state'] == 'sharing'), 'the second shares')
+
+async def life(tap, sim, redis, nodes):
+	await redis_is_lost(tap, sim, redis, nodes)
+	await places_are_lost(tap, redis, nodes)
+	await limits_differ(tap, nodes)
+	await one_leaves(tap, sim, nodes)
+
+with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis() as redis:
+	with Cluster(tap, redis, sim, N, ttl='2s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:
+		tap.ok(nodes.sharing(), 'three nodes know each other')
+		asyncio.run(life(tap, sim, redis, nodes))
+		one_too_many(tap, redis, sim, nodes)
+		tap.at_most(sim.most_in_flight(), LIMIT, 'never more than the limit at the simulator')
+		two_of_one_name(tap, redis, sim, nodes)
