@@ -168,6 +168,14 @@ void call_cancel(struct provider_call *call)
 	fake_forget(call);
 }
 
+void call_lose(struct provider_call *call, const char *limit)
+{
+	struct provider_result result = { .ending = END_LEASE_LOST, .limit = limit };
+
+	call->asker.on_end(call, &result, call->arg);
+	fake_forget(call);
+}
+
 void call_resume(struct provider_call *call)
 {
 	call->resumed++;
