@@ -52,6 +52,7 @@ START_TEST(version_1)
 		"PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
 		"PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
 		"PROXY TCP4 ::1 ::2 1 2\r\n", "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3.4 ::1 1 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
 		"PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n", "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n" };
 	static const char nul[] = "PROXY TCP4 1.2.3.4\0x 5.6.7.8 1 2\r\n";
 	char longer[200];

@@ -69,7 +69,7 @@ static enum proxy_result parse_v1(const char *bytes, size_t len, struct proxy_pe
 	for (unsigned i = 0; i < 5; i++)
 		if (!word(&at, end, &part[i], &size[i]))
 			return PROXY_BAD;
-	if (at != end || size[0] != 4 || (memcmp(part[0], "TCP4", 4) && memcmp(part[0], "TCP6", 4)) ||
+	if (part[4] + size[4] != end || size[0] != 4 || (memcmp(part[0], "TCP4", 4) && memcmp(part[0], "TCP6", 4)) ||
 		!address_of(part[0][3], part[1], size[1], peer->address) ||
 		!address_of(part[0][3], part[2], size[2], to) ||
 		!port_of(part[3], size[3], &peer->port) || !port_of(part[4], size[4], &to_port))
