@@ -138,7 +138,7 @@ static void check_taken(const char *bytes, size_t used, const struct proxy_peer 
 		return;
 	BUG_ON(memcmp(peer->address, plain.address, 16) || peer->port != plain.port);
 	proxy_name(name, peer->address, peer->port);
-	BUG_ON(strlen(name) < 3 || strlen(name) > 50);
+	BUG_ON(strlen(name) < 2 || strlen(name) > 50);
 }
 
 /* A line that a plain reader takes must be taken. */
