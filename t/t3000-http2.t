@@ -24,6 +24,23 @@ def in_flight(gate):
 def statistic(gate, name):
 	return gate.stat()['statistics'][name]
 
+def by_nghttp(tap, gate):
+	"""Several requests at once, and one with a body, by nghttp2's own client."""
+	if not shutil.which('nghttp'):
+		tap.skip('nghttp', 'nghttp2-client is not installed')
+		return
+	url = f'http://127.0.0.1:{gate.port}'
+	def nghttp(*args):
+		done = subprocess.run(['nghttp', '-v', *args], capture_output=True, text=True, timeout=60)
+		return done.returncode, done.stdout
+	status, got = nghttp('-n', '-m', '10', url + '/v1/models')
+	tap.is_((status, len(re.findall(r':status: 200', got))), (0, 10), 'nghttp: ten requests on one connection')
+	with tempfile.NamedTemporaryFile('w', suffix='.json') as file:
+		json.dump(chat_body('[[sim:tokens=20]]'), file)
+		file.flush()
+		status, got = nghttp('-d', file.name, '-H', 'content-type: application/json', url + '/v1/chat/completions')
+	tap.ok(status == 0 and 'content-type: text/event-stream' in got and 'data: [DONE]' in got, 'nghttp: an SSE stream')
+
 def one_host(tap, gate, sim):
 	"""Ordinary requests by clients of all kinds."""
 	version, status, body = curl(gate, '/v1/models')
@@ -40,6 +57,7 @@ def one_host(tap, gate, sim):
 	tap.ok(status == 200 and body.count('data: ') == 23 and body.rstrip().endswith('[DONE]'), 'an SSE stream by curl')
 	version, status, body = curl(gate, '/v1/chat/completions', '-H', 'content-type: application/json', '-d', json.dumps(chat_body('[[sim:tokens=20]]', stream=False)))
 	tap.is_(json.loads(body)['choices'][0]['message']['content'], sim_text(20), 'JSON by curl')
+	by_nghttp(tap, gate)
 	if not shutil.which('h2load'):
 		tap.skip('h2load', 'nghttp2-client is not installed')
 		return
