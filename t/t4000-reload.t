@@ -174,7 +174,7 @@ def providers_come_and_go(tap, sim, gate):
 		f'the place of one that is gone is used again once nobody needs it ({names})')
 	tap.is_((answers('four/four-1'), answers('three/three-1')), (200, 200), '... and answers')
 
-with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 400) as sim:
+with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 150) as sim:
 	with Gate(sim, tap, server={'drain_timeout': 6}, **SHAPE) as gate:
 		asyncio.run(streams_survive(tap, sim, gate))
 		asyncio.run(limits_hold(tap, sim, gate))
