@@ -123,6 +123,7 @@ static int with_config(const char *path, bool path_given, enum command command, 
 		for (size_t i = 0; i < conf->warnings.count; i++)
 			fprintf(stderr, "headgate: warning: %s\n", conf->warnings.text[i]);
 		conf_print_limits(conf, stdout);
+		conf_print_sizing(conf, stdout);
 		conf_print_advice(conf, stdout);
 		puts("configuration ok");
 		status = finish_output();

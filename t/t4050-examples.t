@@ -58,6 +58,28 @@ def rules(tap):
 			file.write('\n'.join(base + ['chat: {websocket: {concurrency: {uvicorn: {backlog: 400}}}}']) + '\n')
 		tap.like(test(path)[2], r'backlog: 400 is below connection_queue_size, 500', 'backlog below the queue: a warning')
 
+def sizing(tap):
+	"""doc/tuning.md has the costs that headgate -t reckons with, and its examples are what headgate -t says."""
+	with open(os.path.join(TOP, 'doc/tuning.md')) as file:
+		doc = file.read()
+	with open(os.path.join(TOP, 'src/conf/costs.def')) as file:
+		costs = [f'{value} {unit}' for value, unit in re.findall(r'(?m)^COST\(\w+, (\d+), "(\w+)"\)', file.read())]
+	told = re.findall(r'(?m)^\|[^|]*\| (\d+ (?:kB|us|descriptors)) \|', doc)
+	tap.is_((sorted(told), len(costs)), (sorted(costs), 10), 'doc/tuning.md: the costs of costs.def')
+	row = lambda name: [cell.strip() for cell in re.search(rf'(?m)^\| {re.escape(name)} \|(.*)\|$', doc).group(1).split('|')]
+	yaml = '\n'.join(line[4:] for line in re.search(r'(?s)For 15,000:\n\n(.*?)\n\n[^ ]', doc).group(1).splitlines())
+	with tempfile.TemporaryDirectory() as folder:
+		for n, name in enumerate(('small', 'medium', 'large', None)):
+			path = os.path.join(folder, 'f.yaml')
+			text = open(os.path.join(TOP, 'etc/examples', name + '.yaml')).read().replace('workers: auto', 'workers: 2') if name else yaml
+			with open(path, 'w') as file:
+				file.write(text)
+			status, out, err = test(path)
+			own, kernel, descriptors = re.search(r'machine .*: (\d+) MB, (\d+) MB more in the kernel; (\d+) descriptors', out).groups()
+			tap.is_((f'{own} MB', f'{kernel} MB', descriptors, re.findall('(?m)^advice.*', out)),
+				(row('memory of headgate')[n], row('memory of the kernel')[n], row('descriptors of a worker')[n], []),
+				f"... and {name or '15,000 clients'}: what headgate -t says")
+
 def installed(tap):
 	"""make install puts everything in its place, with the paths of the installation in it."""
 	with tempfile.TemporaryDirectory() as folder:
@@ -110,5 +132,5 @@ def init_script(tap, script, folder):
 	tap.is_(call('dance'), 2, '... an unknown word: 2')
 
 with Tap() as tap:
-	for part in (examples, rules, installed):
+	for part in (examples, rules, sizing, installed):
 		part(tap)

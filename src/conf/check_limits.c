@@ -72,15 +72,13 @@ static void warn_backlog(struct loader *l)
 			conf->backlog, most, conf->backlog);
 }
 
-/* One worker may come to hold every client: a socket for each, and one to its provider. */
+/* One worker may come to hold every client, and every socket to a provider. */
 static void warn_descriptors(struct loader *l)
 {
 	const struct conf *conf = l->conf;
-	uint64_t needed = conf->max_connections * 2;
+	uint64_t needed = conf_descriptors(conf);
 	struct rlimit limit;
 
-	for (unsigned i = 0; i < conf->nproviders; i++)
-		needed += conf->providers[i].concurrent_requests;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY ||
 		limit.rlim_max >= needed)
 		return;

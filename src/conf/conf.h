@@ -147,6 +147,10 @@ enum conf_change conf_diff(const struct conf *now, struct conf *next, struct con
 void conf_dump(const struct conf *conf, FILE *out);
 /* What headgate -t prints: the effective limits in a short table. */
 void conf_print_limits(const struct conf *conf, FILE *out);
+/* Of this, what it asks of the machine: one line. */
+void conf_print_sizing(const struct conf *conf, FILE *out);
+/* Descriptors that a worker can need. */
+uint64_t conf_descriptors(const struct conf *conf);
 /* And the rules of thumb that it does not keep, one line each. */
 void conf_print_advice(const struct conf *conf, FILE *out);
 /* Every option as mdoc for headgate.yaml(5). */

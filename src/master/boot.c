@@ -49,10 +49,8 @@ static bool open_log(struct master *m)
 static void check_descriptors(const struct conf *conf)
 {
 	uint64_t have = fd_set_limit(conf->rlimit_nofile);
-	uint64_t want = conf->max_connections + conf->connection_queue_size + 64;
+	uint64_t want = conf_descriptors(conf);
 
-	for (unsigned i = 0; i < conf->nproviders; i++)
-		want += conf->providers[i].concurrent_requests;
 	if (have < want)
 		log_warning("master",
 			"a worker may open %" PRIu64 " descriptors, the configured limits can need %" PRIu64

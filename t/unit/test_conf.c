@@ -610,10 +610,10 @@ START_TEST(warnings_of_limits)
 	conf = good(PROVIDER_ONLY);
 	ck_assert_uint_eq(
 		warned(conf,
-			"may need 225 open files in one process, and the hard limit is 199"),
+			"may need 778 open files in one process, and the hard limit is 199"),
 		1);
 	conf_free(conf);
-	conf = good(PROVIDER_ONLY "chat: {websocket: {concurrency: {max_connections: 87}}}\n");
+	conf = good(PROVIDER_ONLY "chat: {websocket: {concurrency: {max_connections: 10, connection_queue_size: 11}}}\n");
 	ck_assert_uint_eq(warned(conf, "open files"), 0);
 	conf_free(conf);
 }
