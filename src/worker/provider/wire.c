@@ -283,6 +283,8 @@ static enum head_step take_head(struct wire *wire, struct provider_call *call)
 		snprintf(type, sizeof(type), "%.*s", (int)len, said);
 	call_to(call, CALL_ANSWERING);
 	answer_begin(call, wire->head.status, said ? type : NULL);
+	if (wire->head.status < 300)
+		buf_release(&call->head); /* only a refusal's is asked for again */
 	if (!call->cancelled)
 		return HEAD_FINAL;
 	over(call, CURLE_WRITE_ERROR, NULL);
