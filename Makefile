@@ -152,6 +152,12 @@ demo: deps
 	@B=$(B) scripts/demo start
 demo-stop:
 	@B=$(B) scripts/demo stop
+# Three headgates that share a limit through a redis-server of the demo's own.
+demo-cluster: deps
+	+@$(MAKE) --no-print-directory -j$$(nproc) all
+	@B=$(B) $(PYTHON) scripts/demo-cluster start
+demo-cluster-stop:
+	@B=$(B) $(PYTHON) scripts/demo-cluster stop
 
 # ---- speed --------------------------------------------------------------------
 BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock
@@ -205,6 +211,7 @@ help:
 	@echo 'make deps         install the Debian packages that headgate needs'
 	@echo 'make demo         all of it: packages, build, daemon with a simulated provider, a streamed chat'
 	@echo 'make demo-stop    stop what make demo started'
+	@echo 'make demo-cluster three headgates that share a limit through Redis (demo-cluster-stop ends them)'
 	@echo 'make check        unit tests and whole-system tests (T="t/t20*" for some of them)'
 	@echo 'make check SAN=asan   the same under AddressSanitizer and UBSan'
 	@echo 'make check-unit   unit tests only'
@@ -215,6 +222,6 @@ help:
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all bench bench-quick manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-stop install deb format clean help FORCE
+.PHONY: all bench bench-quick manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-cluster demo-cluster-stop demo-stop install deb format clean help FORCE
 
 -include $(shell find $(B) -type f -name '*.d' 2>/dev/null)

@@ -53,6 +53,30 @@ async def shared(tap, sim, nodes, single):
 		await load.stop()
 	tap.is_([len(load.failed) for load in loads], [0, 0, 0], 'no request failed')
 
+async def latencies(ports, rounds):
+	"""Of small requests, one after the other and in turn at each port: the median of each, in ms."""
+	took = [[] for _ in ports]
+	for _ in range(rounds):
+		for port, times in zip(ports, took):
+			began = time.monotonic()
+			s = await stream_chat(port, '[[sim:tokens=1,rate=0]]')
+			times.append(time.monotonic() - began)
+			assert s.events[-1] == '[DONE]'
+	return [sorted(times)[rounds // 2] * 1000 for times in took]
+
+def nobody_waits(tap, sim, redis, nodes):
+	with Gate(sim, http_client={'concurrent_requests': LIMIT}) as gate:
+		ports = [gate.port] + [node.port for node in nodes]
+		asyncio.run(latencies(ports, 5))
+		alone, *shared = asyncio.run(latencies(ports, 60))
+		tap.ok(max(shared) < 1.5 * alone + 0.3, f'a request takes as long as without a cluster: median {alone:.2f} ms without, '
+			+ ', '.join(f'{ms:.2f}' for ms in shared) + ' ms with')
+		os.kill(redis.pid, signal.SIGSTOP)
+		stopped = asyncio.run(latencies([nodes[0].port], 20))[0]
+		state = nodes[0].cluster()['state']
+		os.kill(redis.pid, signal.SIGCONT)
+		tap.ok(stopped < 1.5 * alone + 0.3, f'also while Redis is stopped: {stopped:.2f} ms ({state})')
+
 with Tap() as tap, Sim('--tokens', 10, '--rate', 25, '--jitter', 40) as sim:
 	single = asyncio.run(alone(sim))
 	sim.reset()
@@ -60,6 +84,7 @@ with Tap() as tap, Sim('--tokens', 10, '--rate', 25, '--jitter', 40) as sim:
 		tap.ok(nodes.sharing(), 'three nodes know each other')
 		tap.ok(wait_until(lambda: sum(n.lease() or 0 for n in nodes) >= LIMIT // 2), 'and have shares before anybody asks')
 		tap.at_most(sum(n.lease() for n in nodes), LIMIT, 'not more than there is')
+		nobody_waits(tap, sim, redis, nodes)
 		asyncio.run(shared(tap, sim, nodes, single))
 		tap.at_most(sim.stats()['max_in_flight'], LIMIT, 'the simulator never saw more than the limit')
 		tap.is_(sim.stats()['max_in_flight'], LIMIT, 'and saw all of it used')

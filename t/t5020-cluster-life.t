@@ -109,13 +109,35 @@ def two_of_one_name(tap, redis, sim, nodes):
 		tap.ok(wait_until(lambda: c.lease() == 0), 'and uses nothing any more')
 		tap.ok(wait_until(lambda: twin.cluster()['state'] == 'sharing'), 'the second shares')
 
+def counted(node, name):
+	return node.stat()['statistics'][name]
+
+async def clock_steps(tap, sim, redis, nodes):
+	"""No clock but each host's own is trusted."""
+	sim.reset()
+	before = [counted(node, 'headgate_cluster_redis_lost_total') for node in nodes]
+	loads = [Load(node.port, 8) for node in nodes]
+	for by in (86400, -86400, 0):
+		await asyncio.to_thread(redis.step, by)
+		ahead = await asyncio.to_thread(redis.time) - time.time()
+		tap.ok(abs(ahead - by) < 60, f'the clock of the host of Redis is set to {by:+} s')
+		calls = await asyncio.to_thread(redis.calls)
+		tap.ok(await until(lambda: redis.calls() > calls + 9), 'leases are renewed')
+		tap.is_([(await asyncio.to_thread(node.cluster))['state'] for node in nodes], ['sharing'] * N, 'all share')
+	for load in loads:
+		await load.stop()
+	tap.is_([len(load.failed) for load in loads], [0] * N, 'no request failed')
+	tap.is_([counted(node, 'headgate_cluster_redis_lost_total') for node in nodes], before, 'Redis was never lost')
+	tap.at_most(sim.most_in_flight(), LIMIT, 'and no more than the limit was in use')
+
 async def life(tap, sim, redis, nodes):
 	await redis_is_lost(tap, sim, redis, nodes)
 	await places_are_lost(tap, redis, nodes)
 	await limits_differ(tap, nodes)
 	await one_leaves(tap, sim, nodes)
+	await clock_steps(tap, sim, redis, nodes)
 
-with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis() as redis:
+with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis(stepclock=True) as redis:
 	with Cluster(tap, redis, sim, N, ttl='2s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:
 		tap.ok(nodes.sharing(), 'three nodes know each other')
 		asyncio.run(life(tap, sim, redis, nodes))

@@ -6,6 +6,7 @@
 #include "shm/budget.h"
 #include "shm/circuit.h"
 #include "shm/gate.h"
+#include "shm/lease.h"
 #include "shm/segment.h"
 #include "shm/tokens.h"
 #include "shm/window.h"
@@ -81,6 +82,7 @@ static void read_gate(const struct shm *shm, unsigned gate, struct gate_reading 
 void house_read(const struct shm *shm, uint64_t now_ms, double value[HOUSE_COUNT])
 {
 	struct gate_reading places, pending;
+	struct cluster_reading node;
 	struct slot_reading slot;
 	unsigned ready = 0;
 
@@ -96,6 +98,10 @@ void house_read(const struct shm *shm, uint64_t now_ms, double value[HOUSE_COUNT
 	value[HOUSE_PENDING_CONNECTIONS] = (double)pending.used;
 	value[HOUSE_WORKERS] = ready;
 	value[HOUSE_DRAINING] = shm_draining(shm);
+	cluster_read(shm, &node);
+	value[HOUSE_CLUSTER_SHARING] = node.state == CLUSTER_SHARING || node.state == CLUSTER_LEAVING;
+	value[HOUSE_CLUSTER_MEMBERS] = node.members;
+	value[HOUSE_CLUSTER_MISMATCHES] = node.mismatches;
 	value[HOUSE_UPTIME] = seconds_since(now_ms, shm_started_ms(shm));
 }
 
@@ -124,9 +130,9 @@ void provider_read(const struct shm *shm, unsigned p, uint64_t now_ms, double va
 	tokens_read(shm, SHM_TOKENS_PROVIDER(p), now_ms, &tpm);
 	circuit_read(shm, p, now_ms, &circuit);
 	value[PROVIDER_IN_FLIGHT] = (double)permits.used;
-	value[PROVIDER_CONCURRENT] = (double)(permits.learnt && permits.learnt < permits.limit
+	value[PROVIDER_CONCURRENT] = (double)(permits.learnt && permits.learnt < permits.in_force
 						      ? permits.learnt
-						      : permits.limit);
+						      : permits.in_force);
 	value[PROVIDER_WAITING] = (double)permits.waiting;
 	value[PROVIDER_GRANTS] = (double)permits.grants;
 	value[PROVIDER_RPM_USED] = (double)rpm.used;

@@ -17,8 +17,15 @@ def need_redis():
 
 class Redis(Process):
 	"""redis-server on a unix socket of its own; keeps nothing on disk, so a restart has lost everything."""
-	def __init__(self, *args, env=None):
+	def __init__(self, *args, stepclock=False):
+		"""stepclock: the wall clock that it sees can be set (step())."""
 		self.dir = tempfile.mkdtemp(prefix='headgate-redis-')
+		self.clock, env = os.path.join(self.dir, 'clock'), None
+		if stepclock:
+			library = os.path.join(self.dir, 'stepclock.so')
+			subprocess.run(['cc', '-O2', '-shared', '-fPIC', '-o', library, os.path.join(TOP, 't/lib/stepclock.c')], check=True)
+			self.step(0)
+			env = {**os.environ, 'LD_PRELOAD': library, 'STEPCLOCK': self.clock}
 		self.socket = os.path.join(self.dir, 'redis.sock')
 		self.args, self.env = args, env
 		self.start()
@@ -49,6 +56,16 @@ class Redis(Process):
 		"""How many scripts were run since it started."""
 		found = re.search(r'cmdstat_evalsha:calls=(\d+)', self.command('INFO', 'commandstats'))
 		return int(found.group(1)) if found else 0
+
+	def step(self, by):
+		"""Its host's clock is so many seconds ahead of ours from now on."""
+		with open(self.clock + '.new', 'w') as file:
+			file.write(f'{by}\n')
+		os.rename(self.clock + '.new', self.clock)
+
+	def time(self):
+		"""Seconds since 1970, as it sees them."""
+		return int(self.command('TIME').split('\r\n')[2])
 
 	def cut(self):
 		"""All connections but this one."""

@@ -6,6 +6,7 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "shm/gate.h"
+#include "shm/lease.h"
 #include "shm/reclaim.h"
 #include "shm/stats.h"
 #include "shm/tokens.h"
@@ -117,6 +118,35 @@ static json_t *key_object(const struct shm *shm, unsigned key)
 	return o;
 }
 
+/* What this host has of limits that several share. */
+static json_t *cluster_object(const struct shm *shm)
+{
+	json_t *o = json_object(), *limits = json_object();
+	struct cluster_reading node;
+
+	cluster_read(shm, &node);
+	put(o, "state", json_string(cluster_state_name(node.state)));
+	put(o, "node", json_string(node.node));
+	put_number(o, "members", node.members);
+	put_number(o, "nodes", node.nodes);
+	put_number(o, "mismatches", node.mismatches);
+	put_number(o, "agent_pid", (uint64_t)node.agent_pid);
+	for (unsigned i = 0; shm_is_clustered(shm) && i < lease_count(shm); i++) {
+		struct lease_subject subject;
+		struct lease_reading r;
+
+		lease_subject(shm, i, &subject);
+		if (!subject.configured)
+			continue;
+		lease_read(shm, &subject, &r);
+		put(limits, subject.name,
+			json_pack("{s:I,s:I,s:I,s:I}", "used", (json_int_t)r.used, "lease", (json_int_t)r.limit,
+				"guaranteed", (json_int_t)r.schedule.rise_to, "limit", (json_int_t)r.schedule.total));
+	}
+	put(o, "limits", limits);
+	return o;
+}
+
 static json_t *worker_object(const struct shm *shm, unsigned slot)
 {
 	uint64_t now_ms = clock_ms();
@@ -169,6 +199,7 @@ void stat_json(const struct shm *shm, const char *path)
 	put(o, "providers", part = json_object());
 	for (unsigned i = 0; i < shm_nproviders(shm); i++)
 		put(part, shm_provider_name(shm, i), provider_object(shm, i));
+	put(o, "cluster", cluster_object(shm));
 	put(o, "workers", part = json_array()); /* all slots, so that the index is the slot */
 	for (unsigned i = 0; i < shm_nslots(shm); i++)
 		json_array_append_new(part, worker_object(shm, i));

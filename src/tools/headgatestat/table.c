@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "shm/gate.h"
+#include "shm/lease.h"
 #include "shm/stats.h"
 #include "shm/window.h"
 
@@ -105,6 +106,30 @@ static void print_providers(const struct shm *shm)
 		print_provider(shm, p, clock_ms());
 }
 
+/* What this host has of limits that several share. */
+static void print_cluster(const struct shm *shm)
+{
+	struct cluster_reading node;
+
+	if (!shm_is_clustered(shm))
+		return;
+	cluster_read(shm, &node);
+	printf("\nshared as '%s': %s, %u of %u hosts are known, agent %d\n%-62s %9s %9s %11s %9s\n", node.node,
+		cluster_state_name(node.state), node.members, node.nodes, node.agent_pid, "LIMIT", "IN USE", "HERE",
+		"GUARANTEED", "ALL");
+	for (unsigned i = 0; i < lease_count(shm); i++) {
+		struct lease_subject subject;
+		struct lease_reading r;
+
+		lease_subject(shm, i, &subject);
+		if (!subject.configured)
+			continue;
+		lease_read(shm, &subject, &r);
+		printf("%-62.62s %9" PRIu64 " %9" PRIu64 " %11" PRIu64 " %9" PRIu64 "\n", subject.name, r.used, r.limit,
+			r.schedule.rise_to, r.schedule.total);
+	}
+}
+
 static void print_workers(const struct shm *shm)
 {
 	uint64_t now_ms = clock_ms();
@@ -161,6 +186,7 @@ void stat_table(const struct shm *shm, bool all)
 	print_head(shm);
 	print_places(shm);
 	print_providers(shm);
+	print_cluster(shm);
 	print_workers(shm);
 	print_counters(shm, all);
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json_out.h"
 #include "conf/conf.h"
+#include "shm/lease.h"
 #include "shm/readings.h"
 #include "shm/segment.h"
 #include "shm/stats.h"
@@ -55,6 +56,7 @@ static void add_stat(struct buf *out, const char *name, enum stat_id id)
 static void add_house(struct buf *out, uint64_t now_ms)
 {
 	double value[HOUSE_COUNT];
+	struct cluster_reading node;
 
 	house_read(endpoint.shm, now_ms, value);
 	add_number(out, "", "uptime", value[HOUSE_UPTIME]);
@@ -63,6 +65,10 @@ static void add_house(struct buf *out, uint64_t now_ms)
 	add_number(out, ",", "waiting", value[HOUSE_WAITING_CONNECTIONS]);
 	add_number(out, ",", "pending", value[HOUSE_PENDING_CONNECTIONS]);
 	add_number(out, ",", "draining", value[HOUSE_DRAINING]);
+	if (shm_is_clustered(endpoint.shm)) {
+		cluster_read(endpoint.shm, &node);
+		buf_addf(out, ",\"cluster\":\"%s\"", cluster_state_name(node.state));
+	}
 	add_stat(out, "websockets", STAT_WEBSOCKETS);
 	add_stat(out, "streams", STAT_STREAMS);
 	add_stat(out, "requests", STAT_REQUESTS);
