@@ -153,7 +153,8 @@ demo: deps
 demo-stop:
 	@B=$(B) scripts/demo stop
 # Three headgates that share a limit through a redis-server of the demo's own.
-demo-cluster: deps
+demo-cluster:
+	@scripts/deps cluster
 	+@$(MAKE) --no-print-directory -j$$(nproc) all
 	@B=$(B) $(PYTHON) scripts/demo-cluster start
 demo-cluster-stop:

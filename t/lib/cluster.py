@@ -7,12 +7,13 @@
 import subprocess
 from headgate import *
 
-REDIS_SERVER = shutil.which('redis-server') or shutil.which('valkey-server')
+# Debian's redis-tools has the same program under another name, and no service.
+REDIS_SERVER = next(filter(None, map(shutil.which, ('redis-server', 'valkey-server', 'redis-check-rdb'))), None)
 
 
 def need_redis():
 	if not REDIS_SERVER:
-		skip_all('redis-server is not installed (scripts/deps check)')
+		skip_all('there is no redis-server (package redis-tools: scripts/deps check)')
 
 
 class Redis(Process):
@@ -31,8 +32,8 @@ class Redis(Process):
 		self.start()
 
 	def start(self):
-		super().__init__([REDIS_SERVER, '--port', '0', '--unixsocket', self.socket, '--save', '', '--appendonly', 'no',
-			'--dir', self.dir, *self.args], env=self.env)
+		super().__init__(['redis-server', '--port', '0', '--unixsocket', self.socket, '--save', '', '--appendonly', 'no',
+			'--dir', self.dir, *self.args], env=self.env, executable=REDIS_SERVER)
 		if not self.wait_line(r'eady to accept connections'):
 			raise RuntimeError('redis-server did not start: ' + '\n'.join(self.lines))
 

@@ -88,11 +88,11 @@ def wait_until(what, seconds=20.0, every=0.02):
 
 class Process:
 	"""A child whose output is collected line by line."""
-	def __init__(self, argv, env=None, cwd=None, pass_fds=()):
+	def __init__(self, argv, env=None, cwd=None, pass_fds=(), executable=None):
 		self.lines = []
 		self.changed = threading.Condition()
 		self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-			stderr=subprocess.STDOUT, env=env, cwd=cwd, pass_fds=pass_fds, text=True, errors='replace')
+			stderr=subprocess.STDOUT, env=env, cwd=cwd, pass_fds=pass_fds, executable=executable, text=True, errors='replace')
 		self.reader = threading.Thread(target=self._read, daemon=True)
 		self.reader.start()
 
