@@ -164,7 +164,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 1000) as si
 		smuggling(tap, gate)
 		order(tap, gate)
 		forms(tap, gate)
-	with Gate(sim, tap, workers=1, echo_endpoint='/echo', server={'max_body_size': 1500, 'keepalive_timeout': '1s', 'header_timeout': '1s',
+	with Gate(sim, tap, workers=1, echo_endpoint='/echo', server={'max_body_size': 1500, 'keepalive_timeout': '1s', 'header_timeout': '2s',
 			'max_keepalive_requests': 4, 'h11_max_request_line_size': 500, 'h11_max_header_size': 4000, 'h11_max_incomplete_event_size': 2000}) as gate:
 		life(tap, gate)
 		limits(tap, gate)
