@@ -111,7 +111,9 @@ async def slow_reader(tap, gate):
 	paused = lambda: gate.stat()['providers']['sim']['statistics']['headgate_provider_pauses_total']
 	before = paused()
 	s = await Stream().open(gate.port, body('[[sim:tokens=60000,rate=0]]', stream=True), PATH)
+	s.writer.transport.pause_reading()
 	tap.ok(await asyncio.to_thread(wait_until, lambda: paused() > before), 'slow reader: its provider is paused')
+	s.writer.transport.resume_reading()
 	await s.run()
 	last = json.loads(s.events[-1])
 	tap.is_(last['response']['output'][0]['content'][0]['text'] == sim_text(60000), True, 'slow reader: gets all of it in the end')
