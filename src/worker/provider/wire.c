@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #define BLOCK_BYTES (16u << 10)
+#define HEAD_BYTES 500 /* most heads of requests are shorter */
 
 enum wire_state {
 	WIRE_IDLE,    /* of no call */
@@ -26,7 +27,7 @@ enum wire_state {
 
 struct wire {
 	struct event readable;
-	struct event *writable; /* while the request does not fit into the socket */
+	struct event *writable; /* while the request waits for room in the socket */
 	struct wires *wires;
 	struct provider_call *call;
 	enum wire_state state;
@@ -36,8 +37,8 @@ struct wire {
 	struct wire_head head;
 	struct chunked chunked;
 	uint64_t left;	   /* WIRE_LENGTH: of the body */
-	struct buf unsent; /* of the request */
-	size_t unsent_at;
+	struct buf head_out; /* of the request, while it is sent; */
+	size_t head_at;	     /* so much of it was */
 	TAILQ_ENTRY(wire) entry;
 };
 
@@ -49,20 +50,26 @@ struct wires {
 	TAILQ_HEAD(, wire) all;
 };
 
-/* What is read goes through here, one block at a time, and what is written, one request. */
+/* What is read goes through here, one block at a time. */
 static char block[BLOCK_BYTES];
-static struct buf request;
+
+/* All of the request is sent, or the rest is not wanted. */
+static void stop_sending(struct wire *wire)
+{
+	if (wire->writable)
+		event_free(wire->writable);
+	wire->writable = NULL;
+	buf_release(&wire->head_out);
+}
 
 static void close_wire(struct wire *wire)
 {
 	struct wires *wires = wire->wires;
 
 	event_del(&wire->readable);
-	if (wire->writable)
-		event_free(wire->writable);
+	stop_sending(wire);
 	TAILQ_REMOVE(&wires->all, wire, entry);
 	(void)pool_socket_close(wires->provider->pool, wire->fd);
-	buf_release(&wire->unsent);
 	free(wire);
 }
 
@@ -88,80 +95,71 @@ static void over(struct provider_call *call, CURLcode code, const char *detail)
 
 /* ---- the request ------------------------------------------------------------------ */
 
-static void write_head(struct wires *wires, const struct provider_call *call)
+static void write_head(struct wire *wire, const struct provider_call *call)
 {
-	buf_clear(&request);
-	buf_adds(&request, call->body ? "POST " : "GET ");
-	buf_adds(&request, wires->path);
-	buf_adds(&request, call->path);
-	buf_adds(&request, " HTTP/1.1\r\n");
-	buf_adds(&request, wires->host);
+	struct buf *out = &wire->head_out;
+
+	buf_reserve(out, HEAD_BYTES);
+	buf_adds(out, call->body ? "POST " : "GET ");
+	buf_adds(out, wire->wires->path);
+	buf_adds(out, call->path);
+	buf_adds(out, " HTTP/1.1\r\n");
+	buf_adds(out, wire->wires->host);
 	for (const struct curl_slist *h = call->headers; h; h = h->next) {
 		if (h->data[strlen(h->data) - 1] == ':')
 			continue; /* libcurl's way to say: without that one */
-		buf_adds(&request, h->data);
-		buf_adds(&request, "\r\n");
+		buf_adds(out, h->data);
+		buf_adds(out, "\r\n");
 	}
 	if (call->body) {
-		buf_adds(&request, "Content-Length: ");
-		buf_addu(&request, call->body_len);
-		buf_adds(&request, "\r\n");
+		buf_adds(out, "Content-Length: ");
+		buf_addu(out, call->body_len);
+		buf_adds(out, "\r\n");
 	}
-	buf_adds(&request, "\r\n");
+	buf_adds(out, "\r\n");
+	wire->head_at = 0;
+}
+
+/*
+ * As much of it as the socket takes. False: the rest must wait. When the connection is broken, nothing waits: what can be
+ * read says why.
+ */
+static bool send_some(struct wire *wire, struct provider_call *call)
+{
+	struct iovec parts[] = { { wire->head_out.data + wire->head_at, wire->head_out.len - wire->head_at },
+		{ call->body + call->uploaded, call->body_len - call->uploaded } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts) };
+	ssize_t n = sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	size_t of_head;
+
+	if (n < 0)
+		return errno != EAGAIN && errno != EINTR;
+	of_head = (size_t)n < parts[0].iov_len ? (size_t)n : parts[0].iov_len;
+	wire->head_at += of_head;
+	call->uploaded += (size_t)n - of_head;
+	call_progress(call);
+	return (size_t)n == parts[0].iov_len + parts[1].iov_len;
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct wire *wire = arg;
-	struct provider_call *call = wire->call;
-	size_t left = wire->unsent.len - wire->unsent_at;
-	ssize_t n = send(fd, wire->unsent.data + wire->unsent_at, left, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (!send_some(wire, wire->call))
 		return;
-	if (n > 0) {
-		wire->unsent_at += (size_t)n;
-		call->uploaded = call->body_len - (left - (size_t)n);
-		call_progress(call);
-	}
-	/* If it is broken, what can be read says so. */
-	if (n < 0 || wire->unsent_at == wire->unsent.len) {
-		event_free(wire->writable);
-		wire->writable = NULL;
-		buf_release(&wire->unsent);
-	}
-}
-
-/* The rest waits for room in the socket; what belongs to the head counts as sent. */
-static void send_rest(struct wire *wire, struct provider_call *call, size_t sent)
-{
-	size_t head = request.len, of_body = sent > head ? sent - head : 0;
-
-	if (sent < head)
-		buf_add(&wire->unsent, request.data + sent, head - sent);
-	buf_add(&wire->unsent, call->body + of_body, call->body_len - of_body);
-	wire->unsent_at = 0;
-	call->uploaded = of_body;
-	wire->writable = event_new(call->provider->all->base, wire->fd, EV_WRITE | EV_PERSIST, on_writable, wire);
-	BUG_ON(!wire->writable);
-	event_add(wire->writable, NULL);
+	stop_sending(wire);
 }
 
 static void send_request(struct wire *wire, struct provider_call *call)
 {
-	struct iovec parts[] = { { 0 }, { call->body, call->body ? call->body_len : 0 } };
-	struct msghdr message = { .msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts) };
-	ssize_t n;
-
-	write_head(wire->wires, call);
-	parts[0] = (struct iovec){ request.data, request.len };
-	n = sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n < 0) /* if it is broken, what can be read says so */
-		n = 0;
-	if ((size_t)n < request.len + parts[1].iov_len)
-		send_rest(wire, call, (size_t)n);
-	else
-		call->uploaded = call->body_len;
+	write_head(wire, call);
+	if (send_some(wire, call)) {
+		stop_sending(wire);
+		return;
+	}
+	wire->writable = event_new(call->provider->all->base, wire->fd, EV_WRITE | EV_PERSIST, on_writable, wire);
+	BUG_ON(!wire->writable);
+	event_add(wire->writable, NULL);
 }
 
 /* The call has its connection. */
@@ -187,7 +185,7 @@ static void begin(struct wire *wire, struct provider_call *call)
 static void complete(struct wire *wire, struct provider_call *call, size_t surplus)
 {
 	wire->state = WIRE_COMPLETE;
-	if (surplus || wire->writable)
+	if (surplus)
 		wire->head.keep_alive = false;
 	over(call, CURLE_OK, NULL);
 }
@@ -274,6 +272,10 @@ static enum head_step take_head(struct wire *wire, struct provider_call *call)
 	if (wire->head.status < 200) {
 		buf_clear(&call->head);
 		return HEAD_INTERIM;
+	}
+	if (wire->writable) { /* answered without having been heard to the end */
+		stop_sending(wire);
+		wire->head.keep_alive = false;
 	}
 	wire->state = WIRE_BODY;
 	wire->left = wire->head.length;
@@ -460,7 +462,6 @@ void wires_close(struct wires *wires)
 		BUG_ON(wire->call);
 		close_wire(wire);
 	}
-	buf_release(&request);
 	free(wires->host);
 	free(wires->path);
 	free(wires);
