@@ -168,13 +168,12 @@ static bool id_is_sane(const char *id)
 static uint64_t next_id(void)
 {
 	static uint64_t state;
-	static pid_t state_of;
+	static bool begun; /* a worker begins after its fork: the master has no exchanges */
 	uint64_t z;
 
-	if (state_of != getpid()) {
-		state_of = getpid();
+	if (!begun)
 		BUG_ON(getrandom(&state, sizeof(state), 0) != sizeof(state));
-	}
+	begun = true;
 	z = (state += 0x9e3779b97f4a7c15);
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
