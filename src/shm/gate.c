@@ -637,6 +637,8 @@ void gate_set_limit(struct shm *shm, unsigned number, uint64_t limit)
 {
 	struct shm_gate *gate = shm_gate_at(shm, number);
 
+	if (atomic_load(&gate->limit) >= SHM_NO_LIMIT && limit < SHM_NO_LIMIT)
+		lease_forget(shm, LEASE_GATE, number); /* of when it was a limit before: others may have it now */
 	atomic_store(&gate->limit, limit);
 	dispatch(shm, gate, master_cell(shm, gate));
 }

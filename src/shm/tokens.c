@@ -237,6 +237,8 @@ void tokens_set_limit(struct shm *shm, unsigned which, uint64_t limit, uint32_t 
 {
 	struct shm_tokens *t = shm_tokens_at(shm, which);
 
+	if (limit && !atomic_load(&t->limit))
+		lease_forget(shm, LEASE_TOKENS, which); /* of when it was a limit before: others may have it now */
 	if (atomic_exchange(&t->window_ms, window_ms) != window_ms)
 		for (unsigned i = 0; i < TOKENS_PIECES; i++)
 			atomic_store(&t->word[i], 0);

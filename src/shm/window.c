@@ -297,11 +297,21 @@ int window_set_limit(struct shm *shm, unsigned window, uint32_t limit)
 	ring_of(shm, window, &r);
 	if (limit > r.shared->capacity)
 		return -ERANGE;
+	if (limit && !atomic_load(&r.shared->limit))
+		lease_forget(shm, LEASE_WINDOW, window); /* of when it was a limit before: others may have it now */
 	change = (struct window_change){ r.limit, (uint32_t)lease_limit(&r.shared->lease, limit) };
 	come_back(&r, &change);
 	atomic_store(&r.shared->limit, limit);
 	are_known(&r, &change);
 	return 0;
+}
+
+bool window_is_short(const struct shm *shm, unsigned window)
+{
+	struct ring r;
+
+	ring_of(shm, window, &r);
+	return r.limit < atomic_load(&r.shared->limit);
 }
 
 void window_change_begin(struct shm *shm, unsigned window, uint64_t limit, struct window_change *change)

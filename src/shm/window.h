@@ -46,6 +46,9 @@ bool window_keep(struct shm *shm, unsigned window, struct appointment *a, uint64
  */
 int window_set_limit(struct shm *shm, unsigned window, uint32_t limit) MUST_CHECK;
 
+/* Less is leased than there is: others have the rest now, and that may change within moments. */
+bool window_is_short(const struct shm *shm, unsigned window);
+
 /*
  * Where a lease (shm/lease.h) changes the limit in force: begin, store the schedule, end. Slots that come back
  * into use are found. (When nobody does this, since a schedule went on by itself, they are found when the cursor comes round.)

@@ -314,6 +314,34 @@ START_TEST(tokens_that_are_not_ours_any_more_do_not_go_out)
 }
 END_TEST
 
+START_TEST(a_limit_that_was_none_begins_with_nothing)
+{
+	struct shm *shm = clustered();
+	struct lease_reading r;
+
+	lease(shm, &the_gate, 5);
+	lease(shm, &the_window, 5);
+	lease(shm, &the_tokens, 5);
+	gate_set_limit(shm, 0, SHM_NO_LIMIT);
+	ck_assert_int_eq(window_set_limit(shm, 0, 0), 0);
+	tokens_set_limit(shm, 0, 0, W);
+	gate_set_limit(shm, 0, 10);
+	ck_assert_int_eq(window_set_limit(shm, 0, 40), 0);
+	tokens_set_limit(shm, 0, 1000, W);
+	lease_read(shm, &the_gate, &r);
+	ck_assert_uint_eq(r.limit, 0);
+	lease_read(shm, &the_window, &r);
+	ck_assert_uint_eq(r.limit, 0);
+	lease_read(shm, &the_tokens, &r);
+	ck_assert_uint_eq(r.limit, 0);
+	/* another number is no reason */
+	lease(shm, &the_gate, 5);
+	gate_set_limit(shm, 0, 12);
+	lease_read(shm, &the_gate, &r);
+	ck_assert_uint_eq(r.limit, 5);
+}
+END_TEST
+
 /* ---- a writer that dies ---- */
 
 static void NORETURN write_for_ever(struct shm *shm)
@@ -391,7 +419,7 @@ int main(void)
 	UNIT_RUN("lease", nothing_may_be_used_before_there_is_a_lease, a_gate_follows_its_schedule,
 		who_waits_is_served_when_the_lease_grows_and_when_it_rises_by_itself,
 		no_more_are_ended_than_are_too_many, a_window_is_exact_while_its_lease_changes,
-		slots_that_come_back_are_found_at_once, tokens_that_are_not_ours_any_more_do_not_go_out,
+		a_limit_that_was_none_begins_with_nothing, slots_that_come_back_are_found_at_once, tokens_that_are_not_ours_any_more_do_not_go_out,
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
 #endif

@@ -19,6 +19,8 @@
 
 /* How often those who wait for tokens look whether some came free. */
 #define ADVANCE_MS 200
+/* Who finds no time in this host's part of a shared limit asks again for so long: it may grow. */
+#define SHARE_PATIENCE_MS 1000
 /* How many bytes of a request make a token, about. */
 #define BYTES_PER_TOKEN 4
 
@@ -148,9 +150,22 @@ static bool have_tokens(struct provider_call *call, uint64_t now, uint64_t until
 	return false;
 }
 
+static bool may_grow(const struct provider_call *call, uint64_t now)
+{
+	const struct provider *provider = call->provider;
+
+	return now < call->granted_us / 1000 + SHARE_PATIENCE_MS &&
+		window_is_short(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index));
+}
+
 static bool have_appointment(struct provider_call *call, uint64_t now, uint64_t until)
 {
 	if (!call->appointed && !take(call, now, until)) {
+		if (may_grow(call, now)) {
+			return_tokens(call);
+			wait_until(call, now + ADVANCE_MS);
+			return false;
+		}
 		call_refuse(call, END_RATE_LIMITED, LIMIT_RATE, since(call->appointment.at_ms, now));
 		return false;
 	}
