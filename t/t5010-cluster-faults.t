@@ -12,7 +12,7 @@ FAULTS = int(os.environ.get('HEADGATE_CLUSTER_FAULTS', 0))
 LONG = FAULTS > 0
 SEED = int(os.environ.get('HEADGATE_CLUSTER_SEED', 4711))
 LIMIT, TTL = 12, 2.0
-CLIENTS = 10	# at each node: any two of them want all of it
+CLIENTS, FEW = 13, 2	# at a node: enough for all of it, and not
 
 def children(pid):
 	with open(f'/proc/{pid}/task/{pid}/children') as file:
@@ -97,6 +97,12 @@ class Show:
 			await asyncio.sleep(0.02)
 		return None
 
+	async def lean_on(self, heavy):
+		"""One node has much more than its guaranteed share."""
+		for k, load in enumerate(self.loads):
+			load.resize(CLIENTS if k == heavy else FEW)
+		await asyncio.to_thread(wait_until, lambda: (self.nodes[heavy].lease() or 0) >= LIMIT - 2 * FEW, 6)
+
 	async def run(self, count):
 		kinds = [self.kill_node, self.kill_agent, self.kill_worker, self.stop_agent, self.stop_redis, self.restart_redis,
 			self.flush_redis, self.cut]
@@ -105,7 +111,13 @@ class Show:
 		stuck = []
 		for n in range(count):
 			kind = kinds[n % len(kinds)] if not LONG else self.random.choice(kinds)
-			what = await kind()
+			heavy = n % 3
+			await self.lean_on(heavy)
+			fault = asyncio.create_task(kind())
+			for k, load in enumerate(self.loads):	# now the others want what that one has
+				if k != heavy:
+					load.resize(CLIENTS)
+			what = await fault
 			took = await self.is_full(20)
 			self.history.append(f'{what}: in use again after {"-" if took is None else f"{took:.2f}"} s')
 			if took is None:
@@ -117,12 +129,12 @@ class Show:
 		for load in self.loads:
 			await load.stop()
 
-with Tap() as tap, Sim('--tokens', 30, '--rate', 15, '--jitter', 30) as sim, Redis() as redis:
+with Tap() as tap, Sim('--tokens', 24, '--rate', 15, '--jitter', 30) as sim, Redis() as redis:
 	with Cluster(tap, redis, sim, 3, ttl=f'{TTL}s', http_client={'concurrent_requests': LIMIT}) as nodes:
 		tap.ok(nodes.sharing(), 'three nodes know each other')
 		show = Show(tap, sim, redis, nodes)
 		try:
-			asyncio.run(show.run(FAULTS or 16))
+			asyncio.run(show.run(FAULTS or 12))
 		finally:
 			if LONG:
 				tap.diag('\n'.join(show.history))
