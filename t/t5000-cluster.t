@@ -80,7 +80,7 @@ def nobody_waits(tap, sim, redis, nodes):
 with Tap() as tap, Sim('--tokens', 10, '--rate', 25, '--jitter', 40) as sim:
 	single = asyncio.run(alone(sim))
 	sim.reset()
-	with Redis() as redis, Cluster(tap, redis, sim, 3, http_client={'concurrent_requests': LIMIT}) as nodes:
+	with Redis() as redis, Cluster(tap, redis, sim, 3, ttl='5s', http_client={'concurrent_requests': LIMIT}) as nodes:
 		tap.ok(nodes.sharing(), 'three nodes know each other')
 		tap.ok(wait_until(lambda: sum(n.lease() or 0 for n in nodes) >= LIMIT // 2), 'and have shares before anybody asks')
 		tap.at_most(sum(n.lease() for n in nodes), LIMIT, 'not more than there is')

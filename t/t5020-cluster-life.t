@@ -94,17 +94,17 @@ async def one_leaves(tap, sim, nodes):
 	await load.stop()
 
 def one_too_many(tap, redis, sim, nodes):
-	with Node(None, redis, sim, 'd', N, ttl='2s', http_client={'concurrent_requests': LIMIT}) as d:
+	with Node(None, redis, sim, 'd', N, ttl='4s', http_client={'concurrent_requests': LIMIT}) as d:
 		tap.ok(d.wait_line('cluster: refused: cluster.nodes is 3, and as many are known: '), 'a name more than nodes is refused, by name')
 		status, _, body = request(d.port, 'GET', '/health')
 		tap.is_((status, json.loads(body)['status']), (503, 'refused'), 'and /health says so')
-	with Node(None, redis, sim, 'c', N, ttl='3s', http_client={'concurrent_requests': LIMIT}) as other:
-		tap.ok(other.wait_line('cluster: refused: cluster.lease_ttl is 2000 ms at [ab], and 3000 ms here'), 'another lease_ttl is refused')
+	with Node(None, redis, sim, 'c', N, ttl='5s', http_client={'concurrent_requests': LIMIT}) as other:
+		tap.ok(other.wait_line('cluster: refused: cluster.lease_ttl is 4000 ms at [ab], and 5000 ms here'), 'another lease_ttl is refused')
 
 def two_of_one_name(tap, redis, sim, nodes):
 	c = nodes[2]
 	c.allowed = 'refused: another headgate has begun under the name of this node'
-	with Node(None, redis, sim, 'c', N, ttl='2s', http_client={'concurrent_requests': LIMIT}) as twin:
+	with Node(None, redis, sim, 'c', N, ttl='4s', http_client={'concurrent_requests': LIMIT}) as twin:
 		tap.ok(c.wait_line('cluster: refused: another headgate has begun under the name of this node'), 'a second headgate of one name: the first one is told')
 		tap.ok(wait_until(lambda: c.lease() == 0), 'and uses nothing any more')
 		tap.ok(wait_until(lambda: twin.cluster()['state'] == 'sharing'), 'the second shares')
@@ -138,7 +138,7 @@ async def life(tap, sim, redis, nodes):
 	await clock_steps(tap, sim, redis, nodes)
 
 with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis(stepclock=True) as redis:
-	with Cluster(tap, redis, sim, N, ttl='2s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:
+	with Cluster(tap, redis, sim, N, ttl='4s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:
 		tap.ok(nodes.sharing(), 'three nodes know each other')
 		asyncio.run(life(tap, sim, redis, nodes))
 		one_too_many(tap, redis, sim, nodes)

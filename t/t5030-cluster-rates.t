@@ -77,7 +77,7 @@ def leave(tap, node):
 	tap.ok(wait_until(lambda: not alive(last)), 'the new master leaves')
 	node.end(signal.SIGKILL)
 
-SHORT = {'env': {'HEADGATE_TEST_WINDOW_MS': str(WINDOW * 1000)}, 'ttl': '1s'}
+SHORT = {'env': {'HEADGATE_TEST_WINDOW_MS': str(WINDOW * 1000)}, 'ttl': '2s'}
 with Tap() as tap, Redis() as redis:
 	with Sim('--tokens', 2, '--rate', 0) as sim, Cluster(tap, redis, sim, 3, **SHORT, http_client={'requests_per_minute': RPM, 'concurrent_requests': 100, 'queue_timeout': 2 * WINDOW}) as nodes:
 		asyncio.run(rates(tap, sim, nodes))
@@ -86,7 +86,7 @@ with Tap() as tap, Redis() as redis:
 		asyncio.run(tokens(tap, sim, nodes))
 	redis.restart()
 	key = f'clients:\n  keys:\n    - {{name: k, key_sha256: {hashlib.sha256(KEY.encode()).hexdigest()}, concurrent_requests: {KEY_LIMIT}}}\n  allow_anonymous: true\n'
-	with Sim('--rate', 20, '--tokens', 10) as sim, Cluster(tap, redis, sim, 2, ttl='2s', extra=key, http_client={'concurrent_requests': 100}) as nodes:
+	with Sim('--rate', 20, '--tokens', 10) as sim, Cluster(tap, redis, sim, 2, ttl='5s', extra=key, http_client={'concurrent_requests': 100}) as nodes:
 		tap.ok(nodes.sharing(), 'the caps of keys are shared')
 		asyncio.run(of_a_key(tap, sim, nodes))
 		asyncio.run(an_upgrade(tap, sim, nodes[1]))
