@@ -4,10 +4,19 @@
 #include "base/listening.h"
 
 #include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #define TCP_FLAGS_AT 13
 #define TCP_FLAG_SYN 0x02
+/* SO_PRIORITY, which anybody may set, nobody else does, and which queues of today do not look at. */
+#define MARK_SHUT 5
+
+static int mark(int fd, int value)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &value, sizeof(value)) < 0 ? -errno : 0;
+}
 
 static int attach(int fd, int option, struct sock_filter *filter, size_t len)
 {
@@ -25,22 +34,35 @@ int listening_shut(int fd)
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 	};
 
-	return attach(fd, SO_ATTACH_FILTER, drop_syn, ARRAY_SIZE(drop_syn));
+	int error = mark(fd, MARK_SHUT);
+
+	return error ? error : attach(fd, SO_ATTACH_FILTER, drop_syn, ARRAY_SIZE(drop_syn));
 }
 
 void listening_open(int fd)
 {
 	int unused = 0;
 
+	(void)!mark(fd, 0);
 	/* it says so when there was none */
 	(void)!setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
 }
 
 bool listening_is_shut(int fd)
 {
-	socklen_t instructions = 0;
+	int value = 0;
+	socklen_t len = sizeof(value);
 
-	return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &instructions) == 0 && instructions;
+	return getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &value, &len) == 0 && value == MARK_SHUT;
+}
+
+bool listening_has_client(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked; /* of a listening one: its queue */
 }
 
 int listening_share(int fd, unsigned n)

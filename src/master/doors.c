@@ -16,6 +16,7 @@
 #define ERROR_BYTES 256
 #define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
 #define ADMIN_BACKLOG 64
+#define LEFT_MS 2000 /* the workers that empty a socket have closed it by then */
 
 /* Where the configuration wants sockets, and how many. */
 struct wish {
@@ -148,6 +149,14 @@ static bool start_all(const struct listener *l, const struct wish *w, char *erro
 	return true;
 }
 
+static bool was_left(const struct doors_all *d, uint64_t port)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(d->left); i++)
+		if (port && d->left[i] == port)
+			return clock_ms() < d->left_ms;
+	return false;
+}
+
 /* Is a socket of ours at this port? */
 static bool have_port(const struct doors_all *d, uint64_t port)
 {
@@ -158,7 +167,7 @@ static bool have_port(const struct doors_all *d, uint64_t port)
 		for (unsigned i = 0; i < all[k]->n; i++)
 			if (all[k]->fds[i] >= 0 && listen_port(all[k]->fds[i]) == port)
 				return true;
-	return false;
+	return was_left(d, port);
 }
 
 /* What a generation needs at one address. False: some are missing, the log says why. */
@@ -208,10 +217,9 @@ static void leave(struct doors_all *d, struct listener *old, const struct listen
 		}
 		error = listening_shut(fd);
 		if (error)
-			log_warning("master", "clients that connect right now may be lost: SO_ATTACH_FILTER: %s",
-				strerror(-error));
+			log_debug("master", "an address that goes: SO_ATTACH_FILTER: %s", strerror(-error));
 		add(&d->leaving, fd);
-		d->leaving_ms = clock_ms() + LISTENING_LINGER_MS;
+		d->leaving_ms = clock_ms() + LISTENING_LINGER_MS / 2; /* who accepts closes it last */
 	}
 	forget(old);
 }
@@ -233,6 +241,17 @@ static void change(struct doors_all *d, struct doors *old, const struct doors *n
 	*old = (struct doors){ 0 };
 }
 
+static void remember_left(struct doors_all *d, uint64_t now_ms)
+{
+	unsigned n = 0;
+
+	memset(d->left, 0, sizeof(d->left));
+	for (unsigned i = 0; i < d->leaving.n && n < ARRAY_SIZE(d->left); i++)
+		if (!n || d->left[n - 1] != listen_port(d->leaving.fds[i]))
+			d->left[n++] = listen_port(d->leaving.fds[i]);
+	d->left_ms = now_ms + LEFT_MS;
+}
+
 uint64_t doors_watch(struct master *m, uint64_t now_ms)
 {
 	struct doors_all *d = &m->doors;
@@ -241,6 +260,7 @@ uint64_t doors_watch(struct master *m, uint64_t now_ms)
 		return UINT64_MAX;
 	if (now_ms < d->leaving_ms)
 		return d->leaving_ms;
+	remember_left(d, now_ms);
 	close_and_forget(&d->leaving);
 	if (!d->coming.n)
 		share(d);

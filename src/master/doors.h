@@ -23,6 +23,8 @@
 struct conf;
 struct master;
 
+#define DOORS_LEFT_MAX 4
+
 /* The sockets at one address. */
 struct listener {
 	int *fds; /* number i is served at door i % ndoors; -1: could not be opened */
@@ -46,6 +48,8 @@ struct doors_all {
 	struct listener reserved_admin;
 	struct listener leaving; /* shut, until the time comes */
 	uint64_t leaving_ms;
+	uint16_t left[DOORS_LEFT_MAX]; /* ports at which our workers may still be about to close; 0: none */
+	uint64_t left_ms;	       /* until then */
 };
 
 /* The first ones: from our elder, the service manager, or opened. False: the log says why. */

@@ -31,6 +31,8 @@
 #include <signal.h>
 
 #define HEARTBEAT_MS 250
+/* A millisecond apart. */
+#define EMPTY_TRIES 500
 #define LEASES_MS 25 /* much less than a lease is used shorter than it counts */
 
 enum worker_event {
@@ -61,6 +63,7 @@ struct worker {
 	bool leaving;
 	int *shut_fds; /* listening sockets that we empty */
 	unsigned nshut;
+	unsigned emptied; /* times that they were looked at */
 };
 
 /* ---- the last thing a worker does when it falls ---- */
@@ -104,9 +107,19 @@ static void close_shut_doors(struct worker *w)
 	w->nshut = 0;
 }
 
+/* Where the kernel lets clients in until the end, the one moment without any is awaited, for a while. */
 static void on_doors_empty(evutil_socket_t fd, short what, void *arg)
 {
-	close_shut_doors(arg);
+	const struct timeval soon = { .tv_usec = 1000 };
+	struct worker *w = arg;
+	bool waiting = false;
+
+	for (unsigned i = 0; i < w->nshut && !waiting; i++)
+		waiting = listening_has_client(w->shut_fds[i]);
+	if (waiting && w->emptied++ < EMPTY_TRIES)
+		evtimer_add(w->event[EVENT_DOORS_EMPTY], &soon);
+	else
+		close_shut_doors(w);
 }
 
 /* A socket that others serve from now on is theirs; one that is shut is emptied, whose door it may be. */

@@ -14,7 +14,7 @@ from headgate import *
 STREAMS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 LIMIT = STREAMS + 10
 SECONDS = 30
-SHAPE = dict(workers=4, concurrency={'max_connections': 2 * STREAMS}, http_client={'concurrent_requests': LIMIT, 'max_connections': LIMIT + 500,
+SHAPE = dict(workers=4, concurrency={'max_connections': 2 * STREAMS, 'connection_queue_size': 4 * STREAMS}, http_client={'concurrent_requests': LIMIT, 'max_connections': LIMIT + 500,
 	'max_keepalive': 400, 'queue_size': 2 * STREAMS})
 
 class Run:
