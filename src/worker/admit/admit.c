@@ -29,7 +29,7 @@ static const char *const kind_name[] = {
 static void log_rejection(const struct admit_place *place, struct log_rate *rate, unsigned gate, const char *whose)
 {
 	struct gate_reading r;
-	char more[48] = "";
+	char more[48] = "", part[64] = "";
 	uint64_t missed;
 
 	if (!log_rate_ok(rate, &missed))
@@ -37,8 +37,10 @@ static void log_rejection(const struct admit_place *place, struct log_rate *rate
 	gate_read(place->admit->shm, gate, &r);
 	if (missed)
 		snprintf(more, sizeof(more), " (%" PRIu64 " more like this)", missed);
-	log_warning("admit", "%s rejected: %s%smax_connections=%" PRIu64 " reached%s", kind_name[place->kind],
-		whose, *whose ? "'s " : "", r.limit, more);
+	if (r.in_force < r.limit)
+		snprintf(part, sizeof(part), ", of which this host has %" PRIu64 " now,", r.in_force);
+	log_warning("admit", "%s rejected: %s%smax_connections=%" PRIu64 "%s reached%s", kind_name[place->kind],
+		whose, *whose ? "'s " : "", r.limit, part, more);
 }
 
 static void count_in(struct admit_place *place)
