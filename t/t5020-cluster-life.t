@@ -130,12 +130,21 @@ async def clock_steps(tap, sim, redis, nodes):
 	tap.is_([counted(node, 'headgate_cluster_redis_lost_total') for node in nodes], before, 'Redis was never lost')
 	tap.at_most(sim.most_in_flight(), LIMIT, 'and no more than the limit was in use')
 
+async def redis_is_full(tap, redis, nodes):
+	a = nodes[0]
+	await asyncio.to_thread(redis.command, 'CONFIG', 'SET', 'maxmemory', '1')
+	tap.ok(await until(lambda: a.cluster()['state'] == 'alone'), 'Redis answers with an error: as if it were away')
+	tap.ok(a.grep('cluster: Redis answers: OOM'), 'and the log has its words')
+	await asyncio.to_thread(redis.command, 'CONFIG', 'SET', 'maxmemory', '0')
+	tap.ok(await until(lambda: a.cluster()['state'] == 'sharing'), 'until it answers')
+
 async def life(tap, sim, redis, nodes):
 	await redis_is_lost(tap, sim, redis, nodes)
 	await places_are_lost(tap, redis, nodes)
 	await limits_differ(tap, nodes)
 	await one_leaves(tap, sim, nodes)
 	await clock_steps(tap, sim, redis, nodes)
+	await redis_is_full(tap, redis, nodes)
 
 with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis(stepclock=True) as redis:
 	with Cluster(tap, redis, sim, N, ttl='4s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:

@@ -193,14 +193,30 @@ static void take(struct agent *a, const struct wire_reply *reply, uint64_t now_m
 	say_mismatches(a);
 }
 
+/* Once, until there is a good answer. True: it is news. */
+static bool is_news(struct agent *a, const char *why)
+{
+	bool same = strcmp(a->refusal, why) == 0;
+
+	snprintf(a->refusal, sizeof(a->refusal), "%s", why);
+	return !same;
+}
+
 static void refused(struct agent *a, const char *why)
 {
-	if (strcmp(a->refusal, why) != 0) {
+	if (is_news(a, why)) {
 		log_error("cluster", "refused: %s", why);
 		stat_add(STAT_CLUSTER_REFUSED, 1);
 	}
-	snprintf(a->refusal, sizeof(a->refusal), "%s", why);
 	say_state(a, CLUSTER_REFUSED);
+}
+
+static void say_error(struct agent *a, const char *why)
+{
+	if (is_news(a, why)) {
+		log_warning("cluster", "Redis answers: %s", why);
+		a->was_lost = true;
+	}
 }
 
 static void on_answer(void *arg, const struct redisReply *from)
@@ -230,8 +246,8 @@ static void on_answer(void *arg, const struct redisReply *from)
 	case WIRE_REFUSED:
 		refused(a, reply.why);
 		break;
-	case WIRE_BROKEN:
-		refused(a, reply.why);
+	case WIRE_BROKEN: /* as if there had been no answer: it loads its data, is full, read-only, ... */
+		say_error(a, reply.why);
 		break;
 	}
 	wire_reply_release(&reply);
