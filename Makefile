@@ -161,11 +161,15 @@ demo-cluster-stop:
 	@B=$(B) $(PYTHON) scripts/demo-cluster stop
 
 # ---- speed --------------------------------------------------------------------
-BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock
+BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock $(B)/bench/gate
 $(B)/bench/%: bench/%.c bench/wire.h $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< -lcrypto -lm
+$(B)/bench/gate: bench/gate.c bench/wire.h $(SHM) $(BASE) $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< $(SHM) $(BASE) $(LIBS_BASE)
 bench: all $(BENCH)
 	HEADGATE_BUILD=$(B) bench/run
 bench-quick: all $(BENCH)
