@@ -18,8 +18,12 @@
 #include "shm/segment.h"
 
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define CONTENDERS_MAX 64
@@ -33,7 +37,14 @@ static enum mode mode;
 struct told {
 	_Alignas(64) uint64_t pairs, waits, wakes;
 };
-static struct told *told;
+struct common {
+	_Atomic unsigned there;
+	_Atomic uint64_t began_ns; /* by the last one to come */
+	struct told told[CONTENDERS_MAX];
+};
+static struct common *common;
+static unsigned contenders;
+static uint64_t ms;
 static int wake_fds[CONTENDERS_MAX];
 static char dir[] = "/dev/shm/headgate-bench-XXXXXX", path[sizeof(dir) + 16];
 
@@ -60,8 +71,8 @@ static void leave(struct gate_line *line, struct gate_ticket *ticket)
 		gate_leave(line, ticket);
 }
 
-/* A waiting ticket becomes a held one, unless the time is over before. */
-static void wait_for(struct gate_line *line, struct gate_ticket *ticket, int fd, uint64_t until_ns, struct told *mine)
+/* A waiting ticket becomes a held one. False: the time was over before. */
+static bool wait_for(struct gate_line *line, struct gate_ticket *ticket, int fd, uint64_t until_ns, struct told *mine)
 {
 	mine->waits++;
 	while (ticket->state == TICKET_WAITING && now_ns() < until_ns) {
@@ -69,48 +80,62 @@ static void wait_for(struct gate_line *line, struct gate_ticket *ticket, int fd,
 			mine->wakes += sleep_at(fd);
 		gate_poll(line);
 	}
+	mine->pairs += ticket->state == TICKET_HELD;
+	return ticket->state == TICKET_HELD;
 }
 
-static void contend(struct shm *shm, unsigned slot, uint64_t from_ns, uint64_t until_ns)
+/* Until all are there; when it is over. */
+static uint64_t begin(void)
+{
+	uint64_t began;
+
+	if (atomic_fetch_add(&common->there, 1) + 1 == contenders)
+		atomic_store(&common->began_ns, now_ns());
+	while (!(began = atomic_load(&common->began_ns)))
+		sched_yield();
+	return began + ms * 1000000;
+}
+
+static void contend(struct shm *shm, unsigned slot)
 {
 	struct gate_ticket tickets[2] = { 0 }, *now = &tickets[0], *next = &tickets[mode == CROSS];
 	struct gate_line *line;
 	struct told mine = { 0 };
+	uint64_t until_ns;
 
 	shm_bind(shm, slot, wake_fds);
 	shm_slot_set_state(shm, slot, SLOT_READY);
 	line = gate_line_open(shm, SHM_GATE_PLACES, note, NULL);
-	while (now_ns() < from_ns)
-		continue;
-	while (mine.pairs % LOOKS || now_ns() < until_ns) {
+	/* all stand in line, or have a permit, before the first one leaves */
+	if (gate_arrive(line, now))
+		mine.pairs++;
+	until_ns = begin();
+	while (now->state == TICKET_HELD || wait_for(line, now, wake_fds[slot], until_ns, &mine)) {
 		struct gate_ticket *left = now;
 
+		if (mine.pairs % LOOKS == 0 && now_ns() >= until_ns)
+			break;
 		if (mode == CONTEND)
 			leave(line, left);
 		if (gate_arrive(line, next))
 			mine.pairs++;
 		if (mode == CROSS)
 			leave(line, left);
-		if (next->state == TICKET_WAITING) {
-			wait_for(line, next, wake_fds[slot], until_ns, &mine);
-			if (next->state == TICKET_WAITING)
-				break;
-			mine.pairs++;
-		}
 		now = next;
 		next = left;
 	}
 	leave(line, &tickets[0]);
 	leave(line, &tickets[1]);
 	gate_line_close(line);
-	told[slot] = mine;
+	common->told[slot] = mine;
 }
 
 /* The ball goes to and fro. */
-static void play(unsigned slot, uint64_t until_ns)
+static void play(unsigned slot)
 {
 	const uint64_t one = 1;
 	struct told mine = { 0 };
+	uint64_t until_ns = begin();
 
 	while (now_ns() < until_ns) {
 		uint64_t n = sleep_at(wake_fds[slot]);
@@ -120,10 +145,10 @@ static void play(unsigned slot, uint64_t until_ns)
 		if (n && write(wake_fds[1 - slot], &one, sizeof(one)) < 0)
 			break;
 	}
-	told[slot] = mine;
+	common->told[slot] = mine;
 }
 
-static struct shm *make_segment(unsigned contenders, uint64_t permits)
+static struct shm *make_segment(uint64_t permits)
 {
 	const struct shm_gate_spec gate = { "bench", permits };
 	const struct shm_spec spec = { .nslots = contenders, .ngates = 1, .gates = &gate };
@@ -158,10 +183,8 @@ static bool all_came_back(struct shm *shm)
 	return good;
 }
 
-static bool run(struct shm *shm, unsigned contenders, uint64_t ms)
+static bool run(struct shm *shm)
 {
-	/* they are all there before the first begins */
-	uint64_t from_ns = now_ns() + 50000000, until_ns = from_ns + ms * 1000000;
 	bool good = true;
 	int status;
 
@@ -169,15 +192,16 @@ static bool run(struct shm *shm, unsigned contenders, uint64_t ms)
 		pid_t pid;
 
 		if (shm)
-			(void)shm_slot_claim(shm, i, from_ns / 1000000);
+			(void)shm_slot_claim(shm, i, now_ns() / 1000000);
 		pid = fork();
 		if (pid < 0)
 			die("fork");
 		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (shm)
-				contend(shm, i, from_ns, until_ns);
+				contend(shm, i);
 			else
-				play(i, until_ns);
+				play(i);
 			_exit(0);
 		}
 		if (shm)
@@ -188,7 +212,7 @@ static bool run(struct shm *shm, unsigned contenders, uint64_t ms)
 	return good;
 }
 
-static void print_told(unsigned contenders, double seconds)
+static void print_told(void)
 {
 	struct told sum = { 0 };
 	struct rusage use;
@@ -197,9 +221,9 @@ static void print_told(unsigned contenders, double seconds)
 	for (unsigned i = 0; i < contenders; i++) {
 		uint64_t rest;
 
-		sum.pairs += told[i].pairs;
-		sum.waits += told[i].waits;
-		sum.wakes += told[i].wakes;
+		sum.pairs += common->told[i].pairs;
+		sum.waits += common->told[i].waits;
+		sum.wakes += common->told[i].wakes;
 		if (read(wake_fds[i], &rest, sizeof(rest)) == sizeof(rest))
 			sum.wakes += rest;
 	}
@@ -207,16 +231,17 @@ static void print_told(unsigned contenders, double seconds)
 	cpu_s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
 		(double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 	printf("{\"seconds\":%.3f,\"pairs\":%" PRIu64 ",\"waits\":%" PRIu64 ",\"wakes\":%" PRIu64 ",\"cpu_s\":%.4f}\n",
-		seconds, sum.pairs, sum.waits, sum.wakes, cpu_s);
+		(double)ms / 1000, sum.pairs, sum.waits, sum.wakes, cpu_s);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned contenders = argc == 5 ? (unsigned)atoi(argv[2]) : 0;
-	uint64_t permits = argc == 5 ? strtoull(argv[3], NULL, 10) : 0, ms = argc == 5 ? strtoull(argv[4], NULL, 10) : 0;
+	uint64_t permits = argc == 5 ? strtoull(argv[3], NULL, 10) : 0;
 	struct shm *shm = NULL;
 	bool good;
 
+	contenders = argc == 5 ? (unsigned)atoi(argv[2]) : 0;
+	ms = argc == 5 ? strtoull(argv[4], NULL, 10) : 0;
 	while (argc == 5 && mode < MODES && strcmp(argv[1], mode_names[mode]))
 		mode++;
 	if (argc != 5 || mode == MODES || !contenders || contenders > CONTENDERS_MAX || !ms ||
@@ -224,15 +249,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: gate MODE PROCESSES (1..%d) PERMITS MS (see gate.c)\n", CONTENDERS_MAX);
 		return 2;
 	}
-	told = mmap(NULL, CONTENDERS_MAX * sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (told == MAP_FAILED)
+	common = mmap(NULL, sizeof(*common), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (common == MAP_FAILED)
 		die("mmap");
 	for (unsigned i = 0; i < contenders; i++)
 		wake_fds[i] = eventfd(mode == WAKES && !i, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (mode != WAKES)
-		shm = make_segment(contenders, permits);
-	good = run(shm, contenders, ms);
-	print_told(contenders, (double)ms / 1000);
+		shm = make_segment(permits);
+	good = run(shm);
+	print_told();
 	if (shm)
 		good = all_came_back(shm) && good;
 	return !good;

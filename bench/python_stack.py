@@ -72,12 +72,12 @@ async def chat(websocket, request):
 
 @app.websocket('/ws/chat')
 async def ws_chat(websocket: WebSocket):
-	await websocket.accept()
 	if len(connections) >= MAX_CONNECTIONS:
-		await websocket.close(1013, 'Server at maximum capacity')
+		await websocket.close(1013, 'Server at maximum capacity')	# before it was accepted: uvicorn answers 403
 		return
 	connections.add(websocket)
 	try:
+		await websocket.accept()
 		while True:
 			await chat(websocket, json.loads(await websocket.receive_text()))
 	except WebSocketDisconnect:
