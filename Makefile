@@ -170,10 +170,18 @@ $(B)/bench/gate: bench/gate.c bench/wire.h $(SHM) $(BASE) $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -MF $@.d $(LINK_HARDEN) $(LDFLAGS) -o $@ $< $(SHM) $(BASE) $(LIBS_BASE)
+# Stands in front of the C library: nothing may be turned into calls of itself.
+$(B)/bench/counted.so: bench/counted.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -U_FORTIFY_SOURCE -fPIC -fno-builtin -shared -o $@ $< -ldl
 bench: all $(BENCH)
 	HEADGATE_BUILD=$(B) bench/run
 bench-quick: all $(BENCH)
 	HEADGATE_BUILD=$(B) bench/run --quick
+# System calls, allocations, copies and timers for each request and token; WRITE=--write puts them into doc/performance.md.
+bench-count: all $(BENCH) $(B)/bench/counted.so
+	HEADGATE_BUILD=$(B) bench/count $(WRITE)
 
 install: all
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(sysconfdir)/headgate \
@@ -223,10 +231,11 @@ help:
 	@echo 'make manual       put what the tables say into the manual pages'
 	@echo 'make deb          a Debian package in build/deb'
 	@echo 'make bench        headgate beside nginx, HAProxy and a relay that does nothing (10 minutes; make bench-quick: 2)'
+	@echo 'make bench-count  system calls, allocations, copies and timers of each request and token'
 	@echo 'make install      to $(prefix); DESTDIR is honoured'
 	@echo 'make DEVELOPER=1  warnings are errors, crash points are compiled in'
 
 FORCE:
-.PHONY: all bench bench-quick manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-cluster demo-cluster-stop demo-stop install deb format clean help FORCE
+.PHONY: all bench bench-count bench-quick manual node-clients check check-here check-unit check-unit-here check-tree deps demo demo-cluster demo-cluster-stop demo-stop install deb format clean help FORCE
 
 -include $(shell find $(B) -type f -name '*.d' 2>/dev/null)
