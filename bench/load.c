@@ -354,7 +354,8 @@ int main(int argc, char **argv)
 		watch(epoll, EPOLL_CTL_ADD, 0, EPOLLIN, &input_mark);
 	began = now_ns();
 	until_ns = began + amount * 1000000000ull;
-	while (over < count && !stopped) {
+	/* where one failed, they will never all be ready */
+	while (over < count && !stopped && !(holds && errors && ready_ones < count)) {
 		int n;
 
 		open_some(&opened, began);

@@ -94,7 +94,7 @@ def latencies(path, title, figures, works):
 	bottom = height_of(found) - 12
 	for d in decades:
 		picture.line(x(d), 40, x(d), bottom, 'class="grid"')
-		picture.text(x(d), bottom + 16, f'{d / 1000:g} ms' if d >= 1000 else f'{d:g} us', 'middle', 'class="faint"')
+		picture.text(x(d), bottom + 16, f'{d / 1e6:g} s' if d >= 1e6 else f'{d / 1000:g} ms' if d >= 1000 else f'{d:g} us', 'middle', 'class="faint"')
 	for name, rows in found:
 		picture.text(16, y, name, 'start', 'class="faint"')
 		for gateway, columns in rows:
