@@ -24,6 +24,7 @@ if LARGE:
 		('a node leaves, requests are executed late', '-DLEAVES'),
 		('guaranteed shares are configured anew, requests are executed late', '-DSHARES'),
 		('Redis loses its data twice', '-DLOSSES=2 -DLATE=0'),
+		('Redis loses its data and a node is killed', '-DLOSSES=1 -DKILLS=1 -DLATE=0'),
 	]
 # What must be able to happen: a model in which nothing does proves nothing.
 POSSIBLE = [
@@ -53,6 +54,11 @@ MUTATIONS = [
 	('SHARES_AT_ONCE', '-DSHARES -DLATE=0'),        # a share is given away before its owner knows
 	('WITHOUT_ROW', '-DKILLS=1 -DLATE=0'),          # what the workers of a dead master have is forgotten
 ]
+if LARGE:
+	MUTATIONS += [
+		('ROW_LAPSES_AS_BEFORE', '-DKILLS=1 -DLATE=0'),    # or lapses although they may have risen
+		('DEAD_KEEP_WHAT_IS_ABOVE', '-DKILLS=1 -DLATE=0'), # they keep what was called back
+	]
 
 def search(flags, optimise):
 	"""All that the verifier says of the model with these switches."""

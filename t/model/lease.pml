@@ -109,7 +109,8 @@ byte promise[2] = W;            /* since the last reply was received */
 byte used[2];
 bit above[2];                   /* more than the lease, under an earlier one, */
 byte above_age[2];              /* which is so old */
-byte dead_used, dead_left;      /* in workers whose master is dead, and for how long at most */
+/* in workers whose master is dead: so much, for how long at most; of it what is above the lease, and for how long */
+byte dead_used, dead_left, dead_above, dead_above_left;
 byte q[2];                      /* number of the last reply */
 byte h_seq[2 * H], h_sent[2 * H], h_received[2 * H];    /* renewals, the oldest first: numbers and ages */
 bit leaving;
@@ -522,12 +523,16 @@ inline store(i) {
         drop(i)
 }
 
-/* Its workers admit nobody any more; all that they have ends when the lease does, at once if it has ended. */
+/* Its workers admit nobody any more; all that they have ends when its lease does, at once if that has ended. */
 inline die(i) {
         give_up(i);
         forget_all(i);
         dead_used = used[i];
         dead_left = (used[i] -> max(1, minus(S, age[i])) : 0);
+#ifndef MUTATE_DEAD_KEEP_WHAT_IS_ABOVE
+        dead_above = (above[i] -> used[i] - lease[i] : 0);
+        dead_above_left = (above[i] -> max(1, minus(S, above_age[i])) : 0);
+#endif
         used[i] = 0; above[i] = 0; above_age[i] = 0;
         lease[i] = 0; target[i] = 0; g[i] = 0; age[i] = S; promise[i] = W; q[i] = 0;
         my_epoch[i] = NONE;
@@ -575,7 +580,10 @@ inline pass_time() {
         tick(0);
         tick(1);
         dead_left = minus(dead_left, 1);
-        dead_used = (dead_left -> dead_used : 0);
+        dead_above_left = minus(dead_above_left, 1);
+        dead_used = (dead_left -> dead_used - (dead_above_left -> 0 : dead_above) : 0);
+        dead_above = (dead_left && dead_above_left -> dead_above : 0);
+        dead_above_left = (dead_above -> dead_above_left : 0);
         use(0);
         use(1)
 }
