@@ -51,9 +51,9 @@ static void ring_leave(struct client *c)
 	c->at = NULL;
 }
 
-static void ring_enter(struct client *c)
+static void ring_enter(struct client *c, unsigned in_ms)
 {
-	struct client **head = &ring[(tick + gap_ms) % RING];
+	struct client **head = &ring[(tick + in_ms) % RING];
 
 	c->next = *head;
 	c->at = head;
@@ -113,7 +113,7 @@ static void send_token(struct client *c)
 			put_frame(c, text, (size_t)n);
 		else
 			put_chunk(c, text, (size_t)n, false);
-		ring_enter(c);
+		ring_enter(c, gap_ms);
 		return;
 	}
 	if (c->websocket)
@@ -134,7 +134,11 @@ static void start_stream(struct client *c, const char *body)
 {
 	c->left = number_after(body, "max_tokens\":", tokens);
 	c->streaming = true;
-	ring_enter(c);
+	/*
+	 * At a moment of its own, as in life. Else streams whose requests come close together stay together: they cost less, and whose
+	 * requests a gateway spreads out would pay for it with every token.
+	 */
+	ring_enter(c, 1 + (unsigned)random() % gap_ms);
 }
 
 static void accept_websocket(struct client *c)
