@@ -101,9 +101,24 @@ def one_too_many(tap, redis, sim, nodes):
 	with Node(None, redis, sim, 'c', N, ttl='5s', http_client={'concurrent_requests': LIMIT}) as other:
 		tap.ok(other.wait_line('cluster: refused: cluster.lease_ttl is 4000 ms at [ab], and 5000 ms here'), 'another lease_ttl is refused')
 
+def place_is_taken(tap, redis, sim, nodes):
+	"""Redis loses its data, and another name comes before one that was there."""
+	c = nodes[2]
+	c.allowed = 'cluster: refused: '
+	agent = c.agent()
+	os.kill(agent, signal.SIGSTOP)
+	redis.command('FLUSHALL')
+	with Node(None, redis, sim, 'd', N, ttl='4s', http_client={'concurrent_requests': LIMIT}) as d:
+		tap.ok(wait_until(lambda: d.cluster()['members'] == N), 'another name takes the place of a node of which Redis knows nothing')
+		os.kill(agent, signal.SIGCONT)
+		tap.ok(wait_until(lambda: c.cluster()['state'] == 'refused'), 'that node is refused')
+		tap.ok(wait_until(lambda: c.lease() == 0), 'and uses nothing, not even its guaranteed share')
+		d.stop(signal.SIGQUIT)
+	tap.ok(nodes.sharing(), 'when the other has left, it shares again')
+
 def two_of_one_name(tap, redis, sim, nodes):
 	c = nodes[2]
-	c.allowed = 'refused: another headgate has begun under the name of this node'
+	c.allowed = 'cluster: refused: '
 	with Node(None, redis, sim, 'c', N, ttl='4s', http_client={'concurrent_requests': LIMIT}) as twin:
 		tap.ok(c.wait_line('cluster: refused: another headgate has begun under the name of this node'), 'a second headgate of one name: the first one is told')
 		tap.ok(wait_until(lambda: c.lease() == 0), 'and uses nothing any more')
@@ -152,4 +167,5 @@ with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis(stepclock=Tru
 		asyncio.run(life(tap, sim, redis, nodes))
 		one_too_many(tap, redis, sim, nodes)
 		tap.at_most(sim.most_in_flight(), LIMIT, 'never more than the limit at the simulator')
+		place_is_taken(tap, redis, sim, nodes)
 		two_of_one_name(tap, redis, sim, nodes)

@@ -122,6 +122,8 @@ static void ask(struct agent *a, uint64_t now_ms)
 	offer_epoch(a);
 	a->ledger.draining = shm_draining(a->shm) || a->leave_ms;
 	ledger_ask(&a->ledger, now_ms, &request);
+	if (a->ledger.draining && a->ledger.holds_nothing) /* the answer that we have left may be lost: no rise after it */
+		give_up(a);
 	wire_release(&a->args);
 	wire_build(&request, &a->args);
 	a->asking = true;
@@ -189,7 +191,7 @@ static void take(struct agent *a, const struct wire_reply *reply, uint64_t now_m
 	if (a->was_lost)
 		log_info("cluster", "Redis is back");
 	a->was_lost = false;
-	say_state(a, !a->ledger.draining ? CLUSTER_SHARING : a->ledger.holds_nothing ? CLUSTER_LEFT : CLUSTER_LEAVING);
+	say_state(a, !a->ledger.draining ? CLUSTER_SHARING : a->ledger.left ? CLUSTER_LEFT : CLUSTER_LEAVING);
 	say_mismatches(a);
 }
 
@@ -202,8 +204,10 @@ static bool is_news(struct agent *a, const char *why)
 	return !same;
 }
 
+/* Redis reserves nothing for us, or will not: not even the guaranteed share is ours. */
 static void refused(struct agent *a, const char *why)
 {
+	give_up(a);
 	if (is_news(a, why)) {
 		log_error("cluster", "refused: %s", why);
 		stat_add(STAT_CLUSTER_REFUSED, 1);
@@ -240,7 +244,6 @@ static void on_answer(void *arg, const struct redisReply *from)
 		stat_add(STAT_CLUSTER_LATE, 1);
 		break;
 	case WIRE_SUPERSEDED:
-		give_up(a);
 		refused(a, "another headgate has begun under the name of this node; give each its own cluster.node");
 		break;
 	case WIRE_REFUSED:

@@ -249,17 +249,18 @@ end
 ---- all of them
 
 local reply = { 'ok', epoch, seq, q == 0 and 1 or 0, active, nodes }
-local holds = 0
+local uses = 0
 for i = FIRST, #ARGV, EACH do
 	local memory, hold = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
+	local granted = { answer(ARGV[i], memory, tonumber(ARGV[i + 2]), hold, tonumber(ARGV[i + 4])) }
 	if memory == 0 then
-		holds = holds + hold
+		uses = uses + hold + granted[1]
 	end
-	for _, number in ipairs({ answer(ARGV[i], memory, tonumber(ARGV[i + 2]), hold, tonumber(ARGV[i + 4])) }) do
+	for _, number in ipairs(granted) do
 		table.insert(reply, number)
 	end
 end
-if draining and holds == 0 then -- it may use nothing until it begins anew; what it has sent counts as long as it must
+if draining and uses == 0 then -- it may use nothing until it begins anew; what it has sent counts as long as it must
 	me[M_LEFT] = 1
 end
 redis.call('HSET', key, 'seq', seq, 'm', cmsgpack.pack(members), 'mature0', mature[0] and 1 or 0,

@@ -65,15 +65,6 @@ static void drop_lapsed(struct ledger_limit *limit, uint64_t now_ms)
 	memmove(limit->own, limit->own + n, limit->nown * sizeof(limit->own[0]));
 }
 
-/* What we are entitled to: the largest lease that counts still, or what the schedule comes to by itself. */
-static uint64_t entitled(const struct ledger_limit *limit, uint64_t now_ms)
-{
-	const struct lease_schedule *s = &limit->now.schedule;
-	uint64_t most = now_ms < s->until_ms ? s->limit : now_ms < s->rise_ms ? s->after : s->rise_to;
-
-	return limit->nown ? max(most, limit->own[0].lease) : most;
-}
-
 /* ---- looking ---- */
 
 /* Another agent had written it. */
@@ -196,18 +187,18 @@ void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request)
 	l->holds_nothing = true;
 	for (unsigned i = 0; i < l->nlimits; i++) {
 		const struct ledger_limit *limit = &l->limit[i];
-		uint64_t hold;
 
 		if (!limit->subject.configured)
 			continue;
 		l->of[l->nasks] = i;
-		hold = min(limit->now.hold, entitled(limit, now_ms));
-		l->holds_nothing &= !hold || limit->subject.memory_ms;
+		l->holds_nothing &= !limit->now.hold || limit->subject.memory_ms;
 		l->ask[l->nasks++] = (struct wire_ask){ .name = limit->subject.name,
 			.memory = limit->subject.memory_ms != 0,
 			.configured = limit->subject.configured,
-			.hold = hold,
-			.want = want_of(limit) };
+			/* All of it, also what runs above a lease that has lapsed, until it is ended: others must not have it yet. */
+			.hold = limit->now.hold,
+			/* Who leaves does not keep for a while what it has just given back. */
+			.want = l->draining ? limit->now.wanted : want_of(limit) };
 	}
 	request->epoch = l->epoch;
 	request->registered = l->q != 0;
@@ -255,6 +246,7 @@ bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent
 	l->nodes = reply->nodes;
 	l->contended = false;
 	l->mismatches = 0;
+	l->left = l->draining && l->holds_nothing;
 	for (unsigned i = 0; i < l->nasks; i++) {
 		struct ledger_limit *limit = &l->limit[l->of[i]];
 
@@ -262,6 +254,7 @@ bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent
 		limit->granted = true;
 		l->contended |= limit->grant.contended;
 		l->mismatches += limit->grant.mismatch;
+		l->left &= !limit->grant.lease || limit->subject.memory_ms;
 	}
 	return true;
 }
@@ -273,6 +266,10 @@ void ledger_schedule(struct ledger *l, unsigned i, uint64_t sent_ms, uint64_t re
 	const struct wire_grant *g = &limit->grant;
 	uint64_t local = min(g->lease, g->target);
 
+	if (l->left) { /* nothing is reserved for us any more */
+		ledger_give_up(l, l->of[i], schedule);
+		return;
+	}
 	add_own(limit, g->lease, sent_ms + l->v_ms);
 	drop_lapsed(limit, received_ms);
 	/* What was said as held is above what was asked for back: the rest is to be reported. */

@@ -50,6 +50,7 @@ struct ledger {
 	uint64_t half_ms; /* when the half of the look-back began */
 	bool draining;
 	bool holds_nothing; /* so it was said in the last request, but for what counts for a window longer */
+	bool left;	    /* and the answer has granted nothing: Redis reserves nothing for us */
 	struct ledger_limit *limit;
 	unsigned nlimits;
 	struct wire_ask *ask; /* of the request under way: ask[i] is of limit[of[i]] */

@@ -239,7 +239,7 @@ START_TEST(time_is_told_by_numbers)
 }
 END_TEST
 
-START_TEST(no_more_is_said_to_be_held_than_was_leased)
+START_TEST(all_that_is_used_is_said_to_be_held)
 {
 	struct shm *shm = open_ledger();
 	uint64_t now = clock_boot_ms();
@@ -267,14 +267,40 @@ START_TEST(no_more_is_said_to_be_held_than_was_leased)
 	r = exchange(now + 600, now + 601, "e", 3, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
 	ck_assert_uint_eq(r.ask[1].hold, 5);
 	lease_write(shm, &permits, &s);
-	/* The lease of 6 has lapsed, and 5 are used all the same: that is not ours to hold. */
+	/* The lease of 6 has lapsed, and 5 are used all the same, until they are ended: nobody may have them yet. */
 	ledger_look(&ledger, shm, now + 300 + V);
 	r = exchange(now + 300 + V, now + 300 + V + 1, "e", 4, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
-	ck_assert_uint_eq(r.ask[1].hold, 3);
+	ck_assert_uint_eq(r.ask[1].hold, 5);
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100); /* more is wanted than there is */
 	for (unsigned i = 1; i < 6; i++)
 		gate_leave(line, &tickets[i]);
 	gate_line_close(line);
+	ledger_release(&ledger);
+}
+END_TEST
+
+START_TEST(who_has_left_rises_to_nothing)
+{
+	struct shm *shm = open_ledger();
+	uint64_t now = clock_boot_ms();
+	struct lease_schedule s;
+
+	ledger_look(&ledger, shm, now);
+	ledger.draining = true;
+	/* It said that it holds nothing, and is given something nevertheless: it has not left. */
+	exchange(now, now + 1, "e", 1, (struct wire_grant){ 2, 2, 25, 8, false, false }, &s);
+	ck_assert(ledger.holds_nothing && !ledger.left);
+	ck_assert_uint_eq(s.limit, 2);
+	ck_assert_uint_eq(s.rise_to, 8);
+	exchange(now + 100, now + 101, "e", 2, (struct wire_grant){ 0, 0, 25, 8, false, false }, &s);
+	ck_assert(ledger.left);
+	ck_assert_uint_eq(s.limit + s.after + s.rise_to, 0);
+	ck_assert_uint_eq(s.rise_ms, UINT64_MAX);
+	/* It stays after all. */
+	ledger.draining = false;
+	exchange(now + 200, now + 201, "e", 3, (struct wire_grant){ 4, 4, 25, 8, false, false }, &s);
+	ck_assert(!ledger.left);
+	ck_assert_uint_eq(s.rise_to, 8);
 	ledger_release(&ledger);
 }
 END_TEST
@@ -304,5 +330,6 @@ int main(void)
 {
 	UNIT_RUN("cluster", a_request_is_what_the_script_reads, an_answer_is_taken_apart, nothing_in_an_answer_is_trusted,
 		a_schedule_is_safe_if_nobody_acts_any_more, what_comes_too_late_changes_nothing, time_is_told_by_numbers,
-		no_more_is_said_to_be_held_than_was_leased, another_agent_goes_on_with_what_stands_in_the_segment);
+		all_that_is_used_is_said_to_be_held,
+		who_has_left_rises_to_nothing, another_agent_goes_on_with_what_stands_in_the_segment);
 }
