@@ -19,12 +19,12 @@ if LARGE:
 		('a promise that holds longer', '-DW=4'),
 		('a lease that is renewed before it ends', '-DV=2 -DS=3 -DW=5 -DLATE=0'),
 		('an agent is stopped before it stores a reply', '-DSLOW'),
-		('a node is killed', '-DKILLS=1 -DLATE=0'),
+		('a node is killed, requests are executed late', '-DKILLS=1'),
 		('Redis loses its data, requests are executed late', '-DLOSSES=1'),
 		('a node leaves, requests are executed late', '-DLEAVES'),
 		('guaranteed shares are configured anew, requests are executed late', '-DSHARES'),
 		('Redis loses its data twice', '-DLOSSES=2 -DLATE=0'),
-		('Redis loses its data and a node is killed', '-DLOSSES=1 -DKILLS=1 -DLATE=0'),
+		('Redis loses its data and a node is killed', '-DLOSSES=1 -DKILLS=1 -DPROMPT -DLATE=0'),
 	]
 # What must be able to happen: a model in which nothing does proves nothing.
 POSSIBLE = [

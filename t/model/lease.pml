@@ -27,6 +27,9 @@
  *   W               ticks that a promise holds: to use no more than was said, from when a reply was received
  *   LATE            0: what was given up is never executed
  *   LOSSES, KILLS, LEAVES, SHARES, SLOW (a reply may be stored long after it was received)
+ *   PROMPT          workers of a dead master whose lease is over end before the master's successor asks Redis; else
+ *                   they may need a tick. (Without it Redis must know the node: one that was cut off while Redis
+ *                   lost its data, and is killed and started again within that tick, has its share twice.)
  *   MUTATE_...      breaks one rule each: every one of them must be found out
  *   NEVER_...       claims that something does not happen that should: also to be found out
  */
@@ -528,7 +531,12 @@ inline die(i) {
         give_up(i);
         forget_all(i);
         dead_used = used[i];
+#ifdef PROMPT
+        dead_left = minus(S, age[i]);
+        dead_used = (dead_left -> used[i] : 0);
+#else
         dead_left = (used[i] -> max(1, minus(S, age[i])) : 0);
+#endif
 #ifndef MUTATE_DEAD_KEEP_WHAT_IS_ABOVE
         dead_above = (above[i] -> used[i] - lease[i] : 0);
         dead_above_left = (above[i] -> max(1, minus(S, above_age[i])) : 0);
