@@ -33,7 +33,7 @@ class Player:
 		self.call += 1
 		said = self.play.redis.command('EVAL', SCRIPT, 1, self.play.key, self.incarnation, self.name, self.call, self.play.epoch, 'e1', 'r1',
 			self.nodes, self.share, 5000, int(draining), int(self.q > 0), self.q, sigma, sigma, rho,
-			'l', int(memory), self.limit, hold, want)
+			'l', int(memory), self.limit, hold, want, self.guaranteed)
 		parts = [part for part in said.split('\r\n')[1:] if part and part[0] != '$']
 		if said[0] == '-':
 			raise RuntimeError(said)
@@ -56,6 +56,11 @@ def begin(play, *names, **more):
 		player.ask(sigma=play.seq)
 	return players
 
+def lend_all(a, b):
+	a.ask(want=10)
+	b.ask()
+	return a.ask(hold=a.lease, want=10)
+
 def leaving(tap, redis):
 	play = Play(redis)
 	a, b = begin(play, 'a', 'b')
@@ -68,5 +73,58 @@ def leaving(tap, redis):
 	tap.is_(a.ask(hold=7, want=10), 10, 'and the other has all, though it never says so again')
 	tap.is_(a.members, 1, 'it has left')
 
+def cut_off(tap, redis):
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	tap.is_(lend_all(a, b), 10, 'all is lent')
+	tap.is_(b.ask(hold=5, want=5, rho=NONE), 5, 'a node that was cut off has risen to its share, and keeps it, although others have not lapsed for it')
+	tap.is_(a.ask(hold=10, want=10, sigma=0, rho=0), 5, 'what was lent is called back')
+	tap.is_(b.ask(hold=7, want=7, rho=NONE), 5, 'it keeps no more than that')
+
+def asked_before(tap, redis):
+	"""A request that was sent before its lease lapsed is executed late."""
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	lend_all(a, b)
+	b.ask(hold=5, want=5, rho=NONE)
+	tap.is_(a.ask(hold=10, want=10), 5, 'a lease that rests upon what was lent is not renewed because others count it still')
+
+def limit_falls(tap, redis):
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	lend_all(a, b)
+	a.limit = b.limit = 6
+	tap.is_(a.ask(hold=10, want=10), 10, 'a lower limit ends nothing that runs')
+	tap.is_(b.ask(want=3), 0, 'others wait for it')
+	tap.is_(a.ask(hold=8, want=10), 8, 'what ends is not renewed')
+	tap.is_(a.ask(hold=3, want=3), 3, 'until it fits')
+	tap.is_(b.ask(want=3), 3, 'then others have theirs')
+	tap.is_(a.ask(hold=6, want=6), 3, 'the old limit is forgotten')
+
+def shares_change(tap, redis):
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	tap.is_([a.guaranteed, b.guaranteed], [5, 5], 'each of two has the half')
+	c = play.player('c', nodes=3)
+	c.ask(want=10)
+	tap.is_(c.guaranteed, 0, 'a third one: nothing is guaranteed to it before the others have parted with some')
+	a.ask(lost=True)
+	c.ask(want=10)
+	tap.is_([a.guaranteed, c.guaranteed], [5, 0], 'an answer that was lost has taken nothing from its share')
+	a.ask()
+	c.ask(want=10)
+	tap.is_([a.guaranteed, c.guaranteed], [3, 0], 'an answer that it has may be lost still, for what is known here')
+	a.ask()
+	c.ask(want=10)
+	tap.is_([a.guaranteed, c.guaranteed], [3, 2], 'it says that it had it: now the rest is free')
+	for _ in range(2):
+		b.ask()
+	c.ask(want=10)
+	tap.is_([p.guaranteed for p in (a, b, c)], [3, 3, 3], 'at last all have the same')
+
 with Tap() as tap, Redis() as redis:
 	leaving(tap, redis)
+	cut_off(tap, redis)
+	asked_before(tap, redis)
+	limit_falls(tap, redis)
+	shares_change(tap, redis)

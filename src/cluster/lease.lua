@@ -7,7 +7,8 @@
 -- KEYS[1]  the one key, a hash: epoch, run, seq, mature0, mature1; m: the members; l:NAME: the leases of a limit
 -- ARGV     incarnation, node, call, epoch it believes in, epoch to begin if there is none, run of this server, nodes,
 --          share, lease_ttl, draining, registered in that epoch, q, sigma of limits without memory, sigma of those with
---          memory, rho (-1: none); then for each limit: name, has memory, configured, hold, want
+--          memory, rho (-1: none); then for each limit: name, has memory, configured, hold, want, the guaranteed share that
+--          it would rise to now
 -- Returns  { "ok", epoch, seq, again, members, nodes, then for each limit: lease, target, limit, guaranteed,
 --          contended, mismatch } or { "stale" } or { "superseded" } or { "refused", why }
 
@@ -16,14 +17,15 @@ local inc, node, call, epoch, new_epoch, run = ARGV[1], ARGV[2], tonumber(ARGV[3
 local nodes, share, ttl, draining = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10] == '1'
 local registered, q = ARGV[11] == '1', tonumber(ARGV[12])
 local sigma, rho = { [0] = tonumber(ARGV[13]), tonumber(ARGV[14]) }, tonumber(ARGV[15])
-local FIRST, EACH = 16, 5
+local FIRST, EACH = 16, 6
 local EPS = 1e-6
 
 -- A member, and a row of a limit: lists, for they are stored.
 local M_INC, M_NODE, M_CALL, M_Q, M_NODES, M_SHARE, M_TTL, M_LEFT = 1, 2, 3, 4, 5, 6, 7, 8
-local R_INC, R_LIMIT, R_GUARANTEED, R_LEASE, R_HELD, R_SEQ, R_WANT = 1, 2, 3, 4, 5, 6, 7
+local R_INC, R_LIMIT, R_GUARANTEED, R_LEASE, R_HELD, R_SEQ, R_WANT, R_UNDER = 1, 2, 3, 4, 5, 6, 7, 8
 -- LEASE is what it was told last. HELD is what others must leave to it: it may not have heard that yet, and what runs
--- above it ends at its own time only.
+-- above it ends at its own time only. GUARANTEED, too, is the larger of what it was told and what it says that it would rise to.
+-- UNDER is the limit when LEASE last fitted into what others left.
 
 local function unpacked(blob)
 	return blob and cmsgpack.unpack(blob) or {}
@@ -197,10 +199,10 @@ local function read_rows(name, memory)
 			table.insert(rows, r)
 		end
 	end
-	return rows, mine or { inc, 0, 0, 0, 0, 0, 0 }
+	return rows, mine or { inc, 0, 0, 0, 0, 0, 0, 0 }
 end
 
-local function answer(name, memory, configured, hold, want)
+local function answer(name, memory, configured, hold, want, g_held)
 	local rows, mine = read_rows(name, memory)
 	local limit, mismatch = configured, 0
 	for _, r in ipairs(rows) do
@@ -208,13 +210,12 @@ local function answer(name, memory, configured, hold, want)
 			limit, mismatch = math.min(limit, r[R_LIMIT]), 1
 		end
 	end
-	local g = guaranteed(limit)
 	local unknown = math.floor(limit * unseen + EPS)
-	local me_too = { inc = inc, want = math.min(want, limit), guaranteed = g }
-	local reserved, leased, pool, all, wants = unknown, mine[R_LEASE], limit - unknown, { me_too }, me_too.want
+	local me_too = { inc = inc, want = math.min(want, limit), guaranteed = guaranteed(limit) }
+	local reserved, rest, pool, all, wants = unknown, limit - unknown, limit - unknown, { me_too }, me_too.want
 	for _, r in ipairs(rows) do
 		local m = by_inc[r[R_INC]]
-		leased = leased + r[R_LEASE]
+		rest = rest - (m and r[R_GUARANTEED] or 0)
 		if m and m[M_Q] >= rho then -- it has promised not to use more, for longer than we shall use ours
 			reserved = reserved + r[R_HELD]
 			table.insert(all, { inc = r[R_INC], want = math.min(r[R_WANT], limit), guaranteed = r[R_GUARANTEED] })
@@ -235,12 +236,18 @@ local function answer(name, memory, configured, hold, want)
 		target = me_too.want + math.floor((pool - wants) / (2 * #all))
 	end
 	-- What runs may end by itself where a limit was lowered; but not on what was lent by one who may want it back.
-	local cap = math.max(0, math.max(limit, leased) - reserved)
+	-- And not below the guaranteed share, which nobody else ever has: we may have been cut off, and have risen to it.
+	local cap = math.max(math.min(hold, g_held), math.max(limit, mine[R_UNDER]) - reserved)
 	local lease = math.max(math.min(hold, cap), mature[memory] and math.min(target, limit - reserved) or 0)
+	-- A share that shrinks is others' only when its owner has said so; until then theirs may not grow.
+	local g = math.max(0, math.min(me_too.guaranteed, rest))
 	local contended = (wants > pool or lease < target) and 1 or 0
 
 	mine[R_LIMIT], mine[R_GUARANTEED], mine[R_LEASE], mine[R_HELD], mine[R_SEQ], mine[R_WANT] =
-		configured, g, lease, math.max(lease, hold), seq, me_too.want
+		configured, math.max(g, g_held), lease, math.max(lease, hold), seq, me_too.want
+	if lease <= limit - reserved then
+		mine[R_UNDER] = limit
+	end
 	table.insert(rows, mine)
 	redis.call('HSET', key, 'l:' .. name, cmsgpack.pack(rows))
 	return lease, target, limit, g, contended, mismatch
@@ -252,7 +259,8 @@ local reply = { 'ok', epoch, seq, q == 0 and 1 or 0, active, nodes }
 local uses = 0
 for i = FIRST, #ARGV, EACH do
 	local memory, hold = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
-	local granted = { answer(ARGV[i], memory, tonumber(ARGV[i + 2]), hold, tonumber(ARGV[i + 4])) }
+	local granted = { answer(ARGV[i], memory, tonumber(ARGV[i + 2]), hold, tonumber(ARGV[i + 4]),
+		tonumber(ARGV[i + 5])) }
 	if memory == 0 then
 		uses = uses + hold + granted[1]
 	end

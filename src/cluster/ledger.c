@@ -198,7 +198,8 @@ void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request)
 			/* All of it, also what runs above a lease that has lapsed, until it is ended: others must not have it yet. */
 			.hold = limit->now.hold,
 			/* Who leaves does not keep for a while what it has just given back. */
-			.want = l->draining ? limit->now.wanted : want_of(limit) };
+			.want = l->draining ? limit->now.wanted : want_of(limit),
+			.guaranteed = limit->now.schedule.rise_to };
 	}
 	request->epoch = l->epoch;
 	request->registered = l->q != 0;

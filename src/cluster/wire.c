@@ -7,7 +7,7 @@
 #include <stdarg.h>
 
 #define HEAD_ARGS 15u
-#define ASK_ARGS 5u
+#define ASK_ARGS 6u
 #define HEAD_PARTS 6u /* of a reply */
 #define GRANT_PARTS 6u
 
@@ -52,6 +52,7 @@ void wire_build(const struct wire_request *r, struct wire_args *args)
 		add(args, "%" PRIu64, ask->configured);
 		add(args, "%" PRIu64, ask->hold);
 		add(args, "%" PRIu64, ask->want);
+		add(args, "%" PRIu64, ask->guaranteed);
 	}
 }
 

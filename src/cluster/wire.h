@@ -16,6 +16,7 @@ struct wire_ask {
 	const char *name;
 	bool memory; /* what was used counts for a window longer */
 	uint64_t configured, hold, want;
+	uint64_t guaranteed; /* what this node would rise to, were this request lost */
 };
 
 struct wire_request {

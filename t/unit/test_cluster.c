@@ -16,12 +16,12 @@
 
 START_TEST(a_request_is_what_the_script_reads)
 {
-	const struct wire_ask asks[] = { { "a.b", false, 25, 3, 7 }, { "rpm", true, 3500, 12, 0 } };
+	const struct wire_ask asks[] = { { "a.b", false, 25, 3, 7, 8 }, { "rpm", true, 3500, 12, 0, 9 } };
 	const struct wire_request request = { .incarnation = "abc", .node = "n1", .epoch = "", .new_epoch = "e9",
 		.run = "r1", .call = 4, .nodes = 3, .ttl_ms = T, .share = 0.25, .registered = true, .q = 17,
 		.sigma = { 9, 5 }, .rho = -1, .ask = asks, .nasks = 2 };
 	static const char *const want[] = { "abc", "n1", "4", "", "e9", "r1", "3", "0.25", "5000", "0", "1", "17", "9", "5",
-		"-1", "a.b", "0", "25", "3", "7", "rpm", "1", "3500", "12", "0" };
+		"-1", "a.b", "0", "25", "3", "7", "8", "rpm", "1", "3500", "12", "0", "9" };
 	struct wire_args args;
 
 	wire_build(&request, &args);
@@ -164,6 +164,14 @@ static struct wire_request exchange(uint64_t sent, uint64_t received, const char
 	return request;
 }
 
+static struct wire_ask ask_of(uint64_t now)
+{
+	struct wire_request request = { 0 };
+
+	ledger_ask(&ledger, now, &request);
+	return request.ask[1];
+}
+
 START_TEST(a_schedule_is_safe_if_nobody_acts_any_more)
 {
 	struct shm *shm = open_ledger();
@@ -179,6 +187,7 @@ START_TEST(a_schedule_is_safe_if_nobody_acts_any_more)
 	ck_assert_uint_eq(s.rise_to, 8);
 	ck_assert_uint_eq(s.keep, 20); /* what runs may run on */
 	ck_assert_uint_eq(s.keep_until_ms, now + V);
+	ck_assert_uint_eq(ask_of(now + 400).guaranteed, 8); /* what it would rise to is said */
 	/* The next lease is lower: what runs has until the end of the one before. */
 	exchange(now + 500, now + 600, "e", 2, (struct wire_grant){ 5, 5, 25, 8, true, false }, &s);
 	ck_assert_uint_eq(s.limit, 5);
@@ -191,6 +200,7 @@ START_TEST(a_schedule_is_safe_if_nobody_acts_any_more)
 	ledger_give_up(&ledger, 1, &s);
 	ck_assert_uint_eq(s.limit + s.after + s.rise_to, 0);
 	ck_assert_uint_eq(s.keep_until_ms, now + 2 * V);
+	ck_assert_uint_eq(ask_of(now + V + 2).guaranteed, 0);
 	ledger_release(&ledger);
 }
 END_TEST
