@@ -153,6 +153,16 @@ async def redis_is_full(tap, redis, nodes):
 	await asyncio.to_thread(redis.command, 'CONFIG', 'SET', 'maxmemory', '0')
 	tap.ok(await until(lambda: a.cluster()['state'] == 'sharing'), 'until it answers')
 
+async def redis_was_a_replica(tap, redis, nodes):
+	"""It has the same data under the same run_id, and they may be older than what was said to us."""
+	a = nodes[0]
+	before = counted(a, 'headgate_cluster_data_lost_total')
+	await asyncio.to_thread(redis.command, 'REPLICAOF', '127.0.0.1', '1')
+	tap.ok(await until(lambda: a.grep('cluster: Redis answers: .*READONLY')), 'Redis becomes a replica: it can grant nothing')
+	await asyncio.to_thread(redis.command, 'REPLICAOF', 'NO', 'ONE')
+	tap.ok(await until(lambda: all(node.cluster()['state'] == 'sharing' for node in nodes) and counted(a, 'headgate_cluster_data_lost_total') == before + 1),
+		'when it is a master again, leases are counted anew')
+
 async def life(tap, sim, redis, nodes):
 	await redis_is_lost(tap, sim, redis, nodes)
 	await places_are_lost(tap, redis, nodes)
@@ -160,6 +170,7 @@ async def life(tap, sim, redis, nodes):
 	await one_leaves(tap, sim, nodes)
 	await clock_steps(tap, sim, redis, nodes)
 	await redis_is_full(tap, redis, nodes)
+	await redis_was_a_replica(tap, redis, nodes)
 
 with Tap() as tap, Sim('--tokens', 20, '--rate', 20) as sim, Redis(stepclock=True) as redis:
 	with Cluster(tap, redis, sim, N, ttl='4s', concurrency={'max_connections': 60, 'connection_queue_timeout': 10}, http_client={'concurrent_requests': LIMIT, 'max_retries': 0}) as nodes:

@@ -13,7 +13,7 @@ NONE = -1	# no promise of others is known to stand
 class Play:
 	"""One limit of all nodes under a key of its own."""
 	def __init__(self, redis, limit=10, nodes=2):
-		self.redis, self.limit, self.nodes, self.seq, self.epoch = redis, limit, nodes, 0, ''
+		self.redis, self.limit, self.nodes, self.seq, self.epoch = redis, limit, nodes, 0, ''	# as the last answer said
 		self.key = f'k{id(self)}-{time.monotonic_ns()}'
 		self.players = {}
 
@@ -26,12 +26,12 @@ class Player:
 		self.play, self.name, self.incarnation = play, name, incarnation or name
 		self.nodes, self.limit, self.share = nodes or play.nodes, limit or play.limit, share
 		self.call = self.q = self.lease = self.guaranteed = 0
-		self.status = None
+		self.status, self.epoch, self.run = None, '', 'r1'
 
 	def ask(self, hold=0, want=0, sigma=0, rho=0, draining=False, lost=False, memory=False):
 		"""sigma: what was leased up to that number has lapsed. rho: promises from that number on stand. lost: the answer never comes."""
 		self.call += 1
-		said = self.play.redis.command('EVAL', SCRIPT, 1, self.play.key, self.incarnation, self.name, self.call, self.play.epoch, 'e1', 'r1',
+		said = self.play.redis.command('EVAL', SCRIPT, 1, self.play.key, self.incarnation, self.name, self.call, self.epoch, f'e{self.call}-{self.name}', self.run,
 			self.nodes, self.share, 5000, int(draining), int(self.q > 0), self.q, sigma, sigma, rho,
 			'l', int(memory), self.limit, hold, want, self.guaranteed)
 		parts = [part for part in said.split('\r\n')[1:] if part and part[0] != '$']
@@ -42,6 +42,7 @@ class Player:
 			return parts
 		self.play.epoch, self.play.seq = parts[1], int(parts[2][1:])
 		if not lost:
+			self.epoch = parts[1]
 			self.q, (self.again, self.members, _) = self.play.seq, [int(p[1:]) for p in parts[3:6]]
 			self.lease, self.target, self.limit_now, self.guaranteed, self.contended, self.mismatch = [int(p[1:]) for p in parts[6:12]]
 		return self.lease
@@ -122,9 +123,30 @@ def shares_change(tap, redis):
 	c.ask(want=10)
 	tap.is_([p.guaranteed for p in (a, b, c)], [3, 3, 3], 'at last all have the same')
 
+def server_is_another(tap, redis):
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	lend_all(a, b)
+	before = play.epoch
+	a.run = 'r2'
+	tap.is_(a.ask(hold=10, want=10), 5, 'a server that has become another one knows nothing of leases before')
+	epoch = play.epoch
+	tap.ok(epoch != before, 'it is another epoch')
+	try:
+		b.ask()
+		tap.ok(False, 'who has not heard of it is told')
+	except RuntimeError as error:
+		tap.like(str(error), '^-RUN', 'who has not heard of it is told')
+	a.ask(hold=5, want=5)
+	tap.is_(play.epoch, epoch, 'and does not begin another epoch')
+	b.run = 'r2'
+	b.ask()
+	tap.is_(play.epoch, epoch, 'it joins the one that there is')
+
 with Tap() as tap, Redis() as redis:
 	leaving(tap, redis)
 	cut_off(tap, redis)
 	asked_before(tap, redis)
 	limit_falls(tap, redis)
 	shares_change(tap, redis)
+	server_is_another(tap, redis)

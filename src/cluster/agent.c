@@ -23,7 +23,8 @@
 #include <sys/random.h>
 
 #define LOOK_MS 50u
-#define TIMEOUT_SHARE 3u   /* of lease_ttl: for a connection, for an answer */
+#define TIMEOUT_SHARE 10u  /* of lease_ttl, for a connection, for an answer: the lease is long enough to try again */
+#define TIMEOUT_MIN_MS 250u
 #define TIMEOUT_MAX_MS 5000u
 #define FAREWELL_MS 600u   /* after TERM, for the last answer */
 #define LOCK_MS 20u	   /* for what the master stores meanwhile */
@@ -38,7 +39,7 @@ struct agent {
 	struct event *event[EVENT_COUNT];
 	struct link *link;
 	struct ledger ledger;
-	char incarnation[24], new_epoch[WIRE_EPOCH_BYTES], run[64];
+	char incarnation[24], new_epoch[WIRE_EPOCH_BYTES], run[LINK_RUN_BYTES];
 	struct wire_args args; /* of the request under way */
 	bool up, asking, loaded;
 	bool was_lost;		   /* and that was said */
@@ -221,6 +222,8 @@ static void say_error(struct agent *a, const char *why)
 		log_warning("cluster", "Redis answers: %s", why);
 		a->was_lost = true;
 	}
+	a->quiet_until_ms = clock_boot_ms() + QUIET_MS; /* it is not out of reach */
+	link_again(a->link, why);
 }
 
 static void on_answer(void *arg, const struct redisReply *from)
@@ -249,7 +252,7 @@ static void on_answer(void *arg, const struct redisReply *from)
 	case WIRE_REFUSED:
 		refused(a, reply.why);
 		break;
-	case WIRE_BROKEN: /* as if there had been no answer: it loads its data, is full, read-only, ... */
+	case WIRE_BROKEN: /* it loads its data, is full, a replica, or another one than we think */
 		say_error(a, reply.why);
 		break;
 	}
@@ -373,6 +376,8 @@ static unsigned timeout_ms(const struct conf *conf)
 {
 	uint64_t ms = conf->cluster_lease_ttl_ms / TIMEOUT_SHARE;
 
+	if (ms < TIMEOUT_MIN_MS)
+		return TIMEOUT_MIN_MS;
 	return ms < TIMEOUT_MAX_MS ? (unsigned)ms : TIMEOUT_MAX_MS;
 }
 

@@ -4,7 +4,8 @@
 -- doc/cluster.md has the protocol and why it holds. No clock is read here. Each execution takes the next number of
 -- a counter (seq); nodes tell by these numbers what has lapsed, and whose promises still stand.
 --
--- KEYS[1]  the one key, a hash: epoch, run, seq, mature0, mature1; m: the members; l:NAME: the leases of a limit
+-- KEYS[1]  the one key, a hash: epoch, run, was (the run before), seq, mature0, mature1; m: the members; l:NAME: the
+--          leases of a limit
 -- ARGV     incarnation, node, call, epoch it believes in, epoch to begin if there is none, run of this server, nodes,
 --          share, lease_ttl, draining, registered in that epoch, q, sigma of limits without memory, sigma of those with
 --          memory, rho (-1: none); then for each limit: name, has memory, configured, hold, want, the guaranteed share that
@@ -31,14 +32,18 @@ local function unpacked(blob)
 	return blob and cmsgpack.unpack(blob) or {}
 end
 
-local head = redis.call('HMGET', key, 'epoch', 'run', 'seq', 'mature0', 'mature1', 'm')
+local head = redis.call('HMGET', key, 'epoch', 'run', 'seq', 'mature0', 'mature1', 'm', 'was')
 local seq, mature, members = tonumber(head[3] or 0), { [0] = head[4] == '1', head[5] == '1' }, unpacked(head[6])
 
+-- It does not know that this server has become another one since it asked who it is: it shall ask again.
+if run == head[7] then
+	return redis.error_reply('RUN this server was a replica since')
+end
 -- Another server, or one that has lost what it knew: what was granted before is unknown.
 if not head[1] or head[2] ~= run or (epoch == head[1] and q > seq) then
 	redis.call('DEL', key)
 	seq, mature, members = 0, { [0] = false, false }, {}
-	redis.call('HSET', key, 'epoch', new_epoch, 'run', run)
+	redis.call('HSET', key, 'epoch', new_epoch, 'run', run, 'was', head[2] ~= run and head[2] or head[7] or '')
 	head[1] = new_epoch
 end
 if epoch ~= head[1] then

@@ -16,7 +16,7 @@
 
 #define RETRY_MIN_MS 50u
 #define RETRY_MAX_MS 1000u
-#define RUN_BYTES 64
+#define ID_BYTES 64
 #define WHY_BYTES 200
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_CONNECTED, LINK_GREETING, LINK_UP };
@@ -32,6 +32,7 @@ struct link {
 	struct event *timer; /* of what is under way; when down: of the next try */
 	bool busy;	     /* a command has no answer yet */
 	char sha[41];
+	char run_id[ID_BYTES];
 };
 
 static void connect_now(struct link *link);
@@ -119,23 +120,39 @@ static void on_database(redisAsyncContext *redis, void *reply, void *unused)
 		is_refused(redis->data, reply, "SELECT");
 }
 
-static void on_info(redisAsyncContext *redis, void *r, void *unused)
+/* The value behind `name:` in what INFO says; "": there is none. */
+static void find_id(const redisReply *reply, const char *name, char id_r[ID_BYTES])
+{
+	const char *at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, name) : NULL;
+
+	id_r[0] = 0;
+	if (at)
+		sscanf(at + strlen(name), ":%63[0-9a-zA-Z]", id_r);
+}
+
+static void on_server(redisAsyncContext *redis, void *reply, void *unused)
 {
 	struct link *link = redis->data;
-	const redisReply *reply = r;
-	char run[RUN_BYTES] = "";
-	const char *at;
+
+	if (link && !is_refused(link, reply, "INFO"))
+		find_id(reply, "run_id", link->run_id);
+}
+
+static void on_replication(redisAsyncContext *redis, void *reply, void *unused)
+{
+	struct link *link = redis->data;
+	char replid[ID_BYTES], run[LINK_RUN_BYTES];
 
 	if (!link || is_refused(link, reply, "INFO"))
 		return;
-	at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, "run_id:") : NULL;
-	if (!at || sscanf(at, "run_id:%63[0-9a-zA-Z]", run) != 1) {
-		lost(link, "INFO does not tell a run_id");
+	find_id(reply, "master_replid", replid);
+	if (!*link->run_id || !*replid) {
+		lost(link, "INFO does not tell run_id and master_replid");
 		return;
 	}
+	snprintf(run, sizeof(run), "%s:%s", link->run_id, replid);
 	event_del(link->timer);
 	link->state = LINK_UP;
-	link->retry_ms = RETRY_MIN_MS;
 	link->events->up(link->arg, run);
 }
 
@@ -154,7 +171,9 @@ static void greet(struct link *link)
 	if (rc == REDIS_OK && conf->redis_database)
 		rc = redisAsyncCommand(link->redis, on_database, NULL, "SELECT %d", (int)conf->redis_database);
 	if (rc == REDIS_OK)
-		rc = redisAsyncCommand(link->redis, on_info, NULL, "INFO server");
+		rc = redisAsyncCommand(link->redis, on_server, NULL, "INFO server");
+	if (rc == REDIS_OK)
+		rc = redisAsyncCommand(link->redis, on_replication, NULL, "INFO replication");
 	if (rc != REDIS_OK)
 		lost(link, "the connection was closed");
 }
@@ -215,12 +234,15 @@ static void connect_now(struct link *link)
 static void on_answer(redisAsyncContext *redis, void *reply, void *unused)
 {
 	struct link *link = redis->data;
+	const redisReply *r = reply;
 
-	if (!link || !reply) /* without an answer the connection is lost, and that is said elsewhere */
+	if (!link || !r) /* without an answer the connection is lost, and that is said elsewhere */
 		return;
 	event_del(link->timer);
 	link->busy = false;
-	link->events->answered(link->arg, reply);
+	if (r->type != REDIS_REPLY_ERROR)
+		link->retry_ms = RETRY_MIN_MS;
+	link->events->answered(link->arg, r);
 }
 
 void link_eval(struct link *link, const struct wire_args *args, bool whole)
@@ -271,6 +293,11 @@ struct link *link_open(struct event_base *base, const struct conf *conf, unsigne
 	link->timer = evtimer_new(base, on_timer, link);
 	arm(link, 0);
 	return link;
+}
+
+void link_again(struct link *link, const char *why)
+{
+	lost(link, why);
 }
 
 void link_close(struct link *link)

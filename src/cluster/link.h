@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+#define LINK_RUN_BYTES 136
+
 struct conf;
 struct event_base;
 struct link;
@@ -15,7 +17,10 @@ struct redisReply;
 struct wire_args;
 
 struct link_events {
-	/* Commands can be sent; run is the server's run_id, which changes whenever it is started. */
+	/*
+	 * Commands can be sent; run tells this server and its data from others: its run_id changes whenever it is started, and its
+	 * replication id when it becomes a master, with data that may be older.
+	 */
 	void (*up)(void *arg, const char *run);
 	/* No more: why. A command that was under way has no answer. */
 	void (*down)(void *arg, const char *why);
@@ -27,6 +32,8 @@ struct link_events {
 struct link *link_open(struct event_base *base, const struct conf *conf, unsigned timeout_ms,
 	const struct link_events *events, void *arg);
 void link_close(struct link *link);
+/* What it answers is of no use. Connect anew, after a while: it may be another server by then. Events: down. */
+void link_again(struct link *link, const char *why);
 /*
  * Run lease.lua with these arguments; by its hash, or as a whole where the server is to learn it. One command
  * at a time, and only while it is up.
