@@ -185,6 +185,7 @@ static int run(struct master *m)
 	struct plan_out out;
 	uint64_t watch_ms;
 	int status = -1;
+	bool entered;
 
 	while (status < 0) {
 		if (had(SIGCHLD))
@@ -211,10 +212,11 @@ static int run(struct master *m)
 		in.ndoors = (unsigned)(m->pending ? m->pending->workers : m->doors.serving.n);
 		in.memory = m->memory;
 		plan_step(&in, &out);
-		if (out.memory.stage != m->memory.stage)
-			say_stage(out.memory.stage);
+		entered = out.memory.stage != m->memory.stage;
 		m->memory = out.memory;
 		status = carry_out(m, &out);
+		if (entered) /* it is so by now */
+			say_stage(out.memory.stage);
 		if (status < 0)
 			wait_for_news(m, out.wake_ms < watch_ms ? out.wake_ms : watch_ms);
 	}
