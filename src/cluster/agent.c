@@ -79,6 +79,7 @@ static void store_all(struct agent *a, uint64_t received_ms)
 		ledger_schedule(&a->ledger, i, a->sent_ms, received_ms, &schedule);
 		store(a, a->ledger.of[i], &schedule);
 	}
+	ledger_note(&a->ledger, a->shm);
 	if (locked)
 		shm_master_unlock(a->shm);
 	shm_wake_all(a->shm);
@@ -408,6 +409,7 @@ int agent_main(const struct agent_heritage *heritage)
 	cluster_read(a.shm, &node);
 	hex(a.incarnation, &node.incarnation, sizeof(node.incarnation));
 	ledger_open(&a.ledger, conf->cluster_lease_ttl_ms);
+	ledger_resume(&a.ledger, a.shm);
 	ledger_look(&a.ledger, a.shm, clock_boot_ms());
 	if (!open_events(&a)) {
 		log_error("cluster", "cannot set up the event loop: %s", strerror(errno));

@@ -217,7 +217,7 @@ void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request)
 
 static void remember(struct ledger *l, uint64_t seq, uint64_t sent_ms, uint64_t received_ms)
 {
-	l->past[l->past_at] = (struct ledger_past){ seq, sent_ms, received_ms };
+	l->past[l->past_at] = (struct cluster_renewal){ seq, sent_ms, received_ms };
 	l->past_at = (l->past_at + 1) % LEDGER_HISTORY;
 	l->npast += l->npast < LEDGER_HISTORY;
 	l->q = seq;
@@ -227,7 +227,34 @@ static void forget_epoch(struct ledger *l, const char *epoch)
 {
 	snprintf(l->epoch, sizeof(l->epoch), "%s", epoch);
 	l->npast = l->past_at = 0;
-	l->q = 0;
+	l->q = l->kept_ms = 0;
+}
+
+void ledger_resume(struct ledger *l, const struct shm *shm)
+{
+	struct cluster_history h;
+
+	cluster_read_history(shm, &h);
+	if (!h.q)
+		return;
+	forget_epoch(l, h.epoch);
+	for (unsigned i = 0; i < h.n; i++) {
+		remember(l, h.renewal[i].seq, h.renewal[i].sent_ms, h.renewal[i].received_ms);
+		l->kept_ms = max(l->kept_ms, h.renewal[i].sent_ms);
+	}
+	l->q = h.q;
+}
+
+void ledger_note(struct ledger *l, struct shm *shm)
+{
+	const struct cluster_renewal *last = &l->past[(l->past_at + LEDGER_HISTORY - 1) % LEDGER_HISTORY];
+	/* Who knows less of his past only counts on less. There is to be room for all that matters. */
+	uint64_t apart = max(l->margin_ms, (l->w_ms + longest_memory(l)) * 2 / SHM_RENEWALS);
+	bool keep = !l->kept_ms || last->sent_ms >= l->kept_ms + apart;
+
+	if (keep)
+		l->kept_ms = last->sent_ms;
+	cluster_note_renewal(shm, l->epoch, last, keep);
 }
 
 bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms,

@@ -35,16 +35,13 @@ struct ledger_limit {
 	bool mismatch_told;
 };
 
-struct ledger_past {
-	uint64_t seq, sent_ms, received_ms;
-};
-
 struct ledger {
 	uint64_t ttl_ms, v_ms, s_ms, w_ms, margin_ms;
 	char epoch[WIRE_EPOCH_BYTES];
 	uint64_t q; /* the last seq that we received in this epoch */
-	struct ledger_past past[LEDGER_HISTORY];
+	struct cluster_renewal past[LEDGER_HISTORY];
 	unsigned npast, past_at; /* a ring: past_at is the next to be written */
+	uint64_t kept_ms;	 /* when the last one was sent of those that are kept in the segment */
 	unsigned members, nodes, mismatches;
 	bool again, contended, outgrown;
 	uint64_t half_ms; /* when the half of the look-back began */
@@ -60,6 +57,11 @@ struct ledger {
 
 void ledger_open(struct ledger *l, uint64_t ttl_ms);
 void ledger_release(struct ledger *l);
+
+/* What a dead agent remembered: its promises go on. */
+void ledger_resume(struct ledger *l, const struct shm *shm);
+/* When all schedules of the last answer are stored: leave to the next agent what it has to know. */
+void ledger_note(struct ledger *l, struct shm *shm);
 
 /* Look at the segment: what is used and wanted. At the first look the leases that a dead agent left are taken over. */
 void ledger_look(struct ledger *l, const struct shm *shm, uint64_t now_ms);

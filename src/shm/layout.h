@@ -219,6 +219,12 @@ struct stats_provider {
 };
 
 /* What the agent of a cluster knows, and what it has to remember when it dies. The agent writes all but the first. */
+/* A renewal of the leases: the number that Redis gave it, and when, by clock_boot_ms(). The agent writes it, seq last. */
+struct shm_renewal {
+	_Atomic uint64_t seq; /* 0: none */
+	_Atomic uint64_t sent_ms, received_ms;
+};
+
 struct shm_cluster {
 	_Atomic uint32_t clustered; /* the master, once: limits are leased */
 	_Atomic uint32_t state;	    /* enum cluster_state */
@@ -229,6 +235,11 @@ struct shm_cluster {
 	_Atomic uint32_t mismatches; /* limits that are not the same everywhere */
 	_Atomic int32_t agent_pid;   /* the master; 0: none runs */
 	char node[SHM_NODE_BYTES];
+	/* What the next agent goes on with; the agent writes it, when what the answer says is in force. */
+	_Atomic uint64_t q;	/* the number of the last renewal; 0: none in this epoch, and what follows means nothing */
+	_Atomic uint64_t noted; /* how many renewals were noted: the next one's place */
+	char epoch[SHM_EPOCH_BYTES];
+	struct shm_renewal renewal[SHM_RENEWALS];
 } SHM_ALIGNED;
 
 /* Who is counted under a number (shm/tally.h). The master writes it, `is` last; then it stays. */
@@ -264,7 +275,7 @@ _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
 _Static_assert(sizeof(struct shm_tokens) == 1216, "shm_tokens");
 _Static_assert(sizeof(struct shm_standing) == 1536, "shm_standing");
 _Static_assert(sizeof(struct shm_stats) == SHM_LINE, "shm_stats");
-_Static_assert(sizeof(struct shm_cluster) == 128, "shm_cluster");
+_Static_assert(sizeof(struct shm_cluster) == 3264, "shm_cluster");
 _Static_assert(sizeof(struct shm_tally) == 196, "shm_tally");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	"atomics must work between processes");

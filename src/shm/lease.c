@@ -336,6 +336,46 @@ void cluster_set_members(struct shm *shm, unsigned members, unsigned nodes, unsi
 	atomic_store(&c->mismatches, mismatches);
 }
 
+void cluster_read_history(const struct shm *shm, struct cluster_history *h)
+{
+	const struct shm_cluster *c = shm_cluster_at(shm);
+
+	*h = (struct cluster_history){ .q = atomic_load(&c->q) };
+	if (!h->q)
+		return;
+	memcpy(h->epoch, c->epoch, sizeof(h->epoch) - 1);
+	for (unsigned i = 0; i < SHM_RENEWALS; i++) {
+		const struct shm_renewal *r = &c->renewal[i];
+		uint64_t seq = atomic_load(&r->seq);
+
+		if (seq)
+			h->renewal[h->n++] = (struct cluster_renewal){ seq, atomic_load(&r->sent_ms),
+				atomic_load(&r->received_ms) };
+	}
+}
+
+void cluster_note_renewal(struct shm *shm, const char *epoch, const struct cluster_renewal *renewal, bool keep)
+{
+	struct shm_cluster *c = shm_cluster_at(shm);
+	struct shm_renewal *r;
+
+	/* We may be killed between any two of these. */
+	if (!atomic_load(&c->q) || strcmp(c->epoch, epoch) != 0) {
+		atomic_store(&c->q, 0);
+		for (unsigned i = 0; i < SHM_RENEWALS; i++)
+			atomic_store(&c->renewal[i].seq, 0);
+		snprintf(c->epoch, sizeof(c->epoch), "%s", epoch);
+	}
+	if (keep) {
+		r = &c->renewal[atomic_fetch_add(&c->noted, 1) % SHM_RENEWALS];
+		atomic_store(&r->seq, 0);
+		atomic_store(&r->sent_ms, renewal->sent_ms);
+		atomic_store(&r->received_ms, renewal->received_ms);
+		atomic_store(&r->seq, renewal->seq);
+	}
+	atomic_store(&c->q, renewal->seq);
+}
+
 uint64_t cluster_next_call(struct shm *shm)
 {
 	return atomic_fetch_add(&shm_cluster_at(shm)->calls, 1) + 1;

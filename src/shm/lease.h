@@ -16,6 +16,8 @@
 #include "base/base.h"
 
 #define SHM_NODE_BYTES 64
+#define SHM_EPOCH_BYTES 40
+#define SHM_RENEWALS 128u
 
 struct shm;
 
@@ -100,6 +102,22 @@ void cluster_read(const struct shm *shm, struct cluster_reading *r);
 /* The agent. */
 void cluster_set_state(struct shm *shm, enum cluster_state state);
 void cluster_set_members(struct shm *shm, unsigned members, unsigned nodes, unsigned mismatches);
+/* The agent's memory of its renewals in an epoch: another agent may have to go on with it. */
+struct cluster_renewal {
+	uint64_t seq, sent_ms, received_ms;
+};
+struct cluster_history {
+	char epoch[SHM_EPOCH_BYTES];
+	uint64_t q; /* the last seq; 0: nothing is known */
+	struct cluster_renewal renewal[SHM_RENEWALS]; /* not all of them, in no order */
+	unsigned n;
+};
+void cluster_read_history(const struct shm *shm, struct cluster_history *h);
+/*
+ * Once the schedules that came with it are stored. keep: remember its times, too; at most SHM_RENEWALS are, the oldest makes
+ * room. Another epoch than before: all of that is forgotten.
+ */
+void cluster_note_renewal(struct shm *shm, const char *epoch, const struct cluster_renewal *renewal, bool keep);
 /* The number of the next request, which no request of this incarnation had. */
 uint64_t cluster_next_call(struct shm *shm);
 /* The master. */

@@ -326,12 +326,29 @@ START_TEST(another_agent_goes_on_with_what_stands_in_the_segment)
 	ledger_look(&ledger, shm, now);
 	exchange(now, now + 1, "e", 1, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
 	lease_write(shm, &permits, &s);
+	ledger_note(&ledger, shm);
+	exchange(now + 50, now + 51, "e", 2, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
+	ledger_note(&ledger, shm);
+	exchange(now + 100, now + 101, "e", 3, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s); /* is killed */
 	ledger_release(&ledger);
 	ledger_open(&ledger, T);
+	ledger_resume(&ledger, shm);
 	ledger_look(&ledger, shm, now + 200);
-	r = exchange(now + 200, now + 201, "e", 2, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
+	r = exchange(now + 200, now + 201, "e", 4, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
 	ck_assert_uint_eq(r.ask[1].hold, 20);
-	ck_assert_uint_eq(r.q, 0); /* what the first one promised is forgotten */
+	ck_assert_str_eq(r.epoch, "e");
+	ck_assert(r.registered);
+	ck_assert_uint_eq(r.q, 2);   /* promises go on, but not one of which nothing stands there */
+	ck_assert_int_eq(r.rho, 1); /* renewals shortly after another one are not kept */
+	/* In another epoch all of that means nothing. */
+	exchange(now + 300, now + 301, "f", 1, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
+	ledger_note(&ledger, shm);
+	ledger_release(&ledger);
+	ledger_open(&ledger, T);
+	ledger_resume(&ledger, shm);
+	ck_assert_str_eq(ledger.epoch, "f");
+	ck_assert_uint_eq(ledger.q, 1);
+	ck_assert_uint_eq(ledger.npast, 1);
 	ledger_release(&ledger);
 }
 END_TEST
