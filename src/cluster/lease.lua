@@ -21,12 +21,13 @@ local sigma, rho = { [0] = tonumber(ARGV[13]), tonumber(ARGV[14]) }, tonumber(AR
 local FIRST, EACH = 16, 6
 local EPS = 1e-6
 
--- A member, and a row of a limit: lists, for they are stored.
-local M_INC, M_NODE, M_CALL, M_Q, M_NODES, M_SHARE, M_TTL, M_LEFT = 1, 2, 3, 4, 5, 6, 7, 8
-local R_INC, R_LIMIT, R_GUARANTEED, R_LEASE, R_HELD, R_SEQ, R_WANT, R_UNDER = 1, 2, 3, 4, 5, 6, 7, 8
--- LEASE is what it was told last. HELD is what others must leave to it: it may not have heard that yet, and what runs
--- above it ends at its own time only. GUARANTEED, too, is the larger of what it was told and what it says that it would rise to.
--- UNDER is the limit when LEASE last fitted into what others left.
+-- A member: a list, for it is stored. NO: the seq of its first request.
+local M_INC, M_NODE, M_CALL, M_Q, M_NODES, M_SHARE, M_TTL, M_LEFT, M_NO = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- The rows of a limit: one list of numbers, WIDTH for each member, which are much faster to read than a list of lists.
+-- NO is the member's. HELD is what others must leave to it: what it was told last, or what it holds above that: it may not have heard
+-- yet, and what runs ends at its own time only. GUARANTEED, too, is the larger of what it was told and what it says that it
+-- would rise to. UNDER is the limit when its lease last fitted into what others left.
+local R_NO, R_LIMIT, R_GUARANTEED, R_HELD, R_SEQ, R_WANT, R_UNDER, WIDTH = 0, 1, 2, 3, 4, 5, 6, 7
 
 local function unpacked(blob)
 	return blob and cmsgpack.unpack(blob) or {}
@@ -55,12 +56,12 @@ end
 
 ---- who asks
 
-local me, same, by_inc, left = nil, nil, {}, {} -- by_inc: those that are active
+local me, same, by_no, left = nil, nil, {}, {} -- by_no: those that are active
 for i, m in ipairs(members) do
 	if m[M_LEFT] == 1 then
-		left[m[M_INC]] = true
+		left[m[M_NO]] = true
 	else
-		by_inc[m[M_INC]] = m
+		by_no[m[M_NO]] = m
 	end
 	if m[M_INC] == inc then
 		me = m
@@ -75,16 +76,17 @@ if not me and registered then
 	return { 'superseded' }
 end
 if not me then
-	me = { inc, node, call, q, nodes, share, ttl, 0 }
+	me = { inc, node, call, q, nodes, share, ttl, 0, seq + 1 }
 	if same then -- the node begins anew: what it leased before stands until it has lapsed
-		by_inc[members[same][M_INC]] = nil
+		by_no[members[same][M_NO]] = nil
 		members[same] = me
 	else
 		table.insert(members, me)
 	end
 end
 me[M_CALL], me[M_Q], me[M_NODES], me[M_SHARE], me[M_TTL], me[M_LEFT] = call, q, nodes, share, ttl, 0
-left[inc], by_inc[inc] = nil, me
+local my_no = me[M_NO]
+left[my_no], by_no[my_no] = nil, me
 
 local active, most, names = 0, 1, {}
 for _, m in ipairs(members) do
@@ -140,120 +142,122 @@ local function guaranteed(limit)
 	return math.floor(limit / nodes)
 end
 
--- How much of `rest` number `mine` of the wishes gets: the same for all, as far as they wish it.
-local function level(rest, wishes, mine)
-	table.sort(wishes, function(a, b)
-		if a.want ~= b.want then
-			return a.want < b.want
-		end
-		return a.inc < b.inc
-	end)
-	local left = #wishes
-	for i, w in ipairs(wishes) do
-		if w.want > math.floor(rest / left) then
-			local each, more, before = math.floor(rest / left), rest % left, 0
-			for k = i, #wishes do
-				if wishes[k].inc < mine.inc then
-					before = before + 1
+-- How much of `rest` the first of those who want something gets: the same for all, as far as they want it. What is left over goes
+-- one each to those who came first.
+local function level(rest, wants, nos)
+	local open, met, each = #wants, {}, 0
+	repeat
+		each = math.floor(rest / open)
+		local before = open
+		for k = 1, #wants do
+			if not met[k] and wants[k] <= each then
+				if k == 1 then
+					return wants[1]
 				end
+				met[k] = true
+				rest = rest - wants[k]
+				open = open - 1
 			end
-			return math.min(mine.want, each + (before < more and 1 or 0))
 		end
-		if w == mine then
-			return w.want
+	until open == before
+	local more, before = rest % open, 0
+	for k = 2, #wants do
+		if not met[k] and nos[k] < nos[1] then
+			before = before + 1
 		end
-		rest = rest - w.want
-		left = left - 1
 	end
+	return math.min(wants[1], each + (before < more and 1 or 0))
 end
 
--- All of them wish `want`; what is theirs whatever happens comes first.
-local function fair(pool, all, mine)
-	local base, rest = {}, pool
-	for i, w in ipairs(all) do
-		base[i] = math.min(w.want, w.guaranteed)
-		rest = rest - base[i]
+-- What is theirs whatever happens comes first.
+local function fair(pool, wants, shares, nos)
+	local base, above, rest = 0, {}, pool
+	for k = 1, #wants do
+		base = math.min(wants[k], shares[k])
+		above[k] = wants[k] - base
+		rest = rest - base
 	end
 	if rest < 0 then -- reserved for others who are not heard of
-		return level(pool, all, mine)
+		return level(pool, wants, nos)
 	end
-	local wishes, of_mine, own = {}, nil, 0
-	for i, w in ipairs(all) do
-		wishes[i] = { inc = w.inc, want = w.want - base[i] }
-		if w == mine then
-			of_mine, own = wishes[i], base[i]
-		end
-	end
-	return own + level(rest, wishes, of_mine)
+	return math.min(wants[1], shares[1]) + level(rest, above, nos)
 end
 
--- The rows that count, without ours; ours, or a new one.
+-- The rows that count; where they end; where ours is, or goes; the limit that it was under.
 local function read_rows(name, memory)
-	local rows, mine = {}, nil
-	for _, r in ipairs(unpacked(redis.call('HGET', key, 'l:' .. name))) do
-		local lapsed = r[R_SEQ] <= sigma[memory]
-		if r[R_INC] == inc then
-			mine = r
-		elseif by_inc[r[R_INC]] then
-			if lapsed then -- it has fallen to this by itself
-				r[R_LEASE] = math.min(r[R_LEASE], r[R_GUARANTEED])
-				r[R_HELD] = math.min(r[R_HELD], r[R_GUARANTEED])
+	local rows, to, under, mine = unpacked(redis.call('HGET', key, 'l:' .. name)), 1, 0, nil
+	local last = #rows
+	for i = 1, last, WIDTH do
+		local no, lapsed = rows[i], rows[i + R_SEQ] <= sigma[memory]
+		if no == my_no then
+			under, mine = rows[i + R_UNDER], to
+		end
+		if no == my_no or by_no[no] or not lapsed and not (left[no] and memory == 0) then -- else it has begun anew, or has left
+			if lapsed and by_no[no] and no ~= my_no then -- it has fallen to this by itself
+				rows[i + R_HELD] = math.min(rows[i + R_HELD], rows[i + R_GUARANTEED])
 			end
-			table.insert(rows, r)
-		elseif not lapsed and not (left[r[R_INC]] and memory == 0) then -- it has begun anew, or has left
-			table.insert(rows, r)
+			if to < i then
+				for k = 0, WIDTH - 1 do
+					rows[to + k] = rows[i + k]
+				end
+			end
+			to = to + WIDTH
 		end
 	end
-	return rows, mine or { inc, 0, 0, 0, 0, 0, 0, 0 }
+	for k = to, last do
+		rows[k] = nil
+	end
+	return rows, to - 1, mine or to, under
 end
 
 local function answer(name, memory, configured, hold, want, g_held)
-	local rows, mine = read_rows(name, memory)
+	local rows, last, mine, my_under = read_rows(name, memory)
 	local limit, mismatch = configured, 0
-	for _, r in ipairs(rows) do
-		if by_inc[r[R_INC]] and r[R_SEQ] > sigma[memory] and r[R_LIMIT] ~= configured then
-			limit, mismatch = math.min(limit, r[R_LIMIT]), 1
+	for i = 1, last, WIDTH do
+		if i ~= mine and rows[i + R_LIMIT] ~= configured and by_no[rows[i]] and rows[i + R_SEQ] > sigma[memory] then
+			limit, mismatch = math.min(limit, rows[i + R_LIMIT]), 1
 		end
 	end
 	local unknown = math.floor(limit * unseen + EPS)
-	local me_too = { inc = inc, want = math.min(want, limit), guaranteed = guaranteed(limit) }
-	local reserved, rest, pool, all, wants = unknown, limit - unknown, limit - unknown, { me_too }, me_too.want
-	for _, r in ipairs(rows) do
-		local m = by_inc[r[R_INC]]
-		rest = rest - (m and r[R_GUARANTEED] or 0)
-		if m and m[M_Q] >= rho then -- it has promised not to use more, for longer than we shall use ours
-			reserved = reserved + r[R_HELD]
-			table.insert(all, { inc = r[R_INC], want = math.min(r[R_WANT], limit), guaranteed = r[R_GUARANTEED] })
-			wants = wants + all[#all].want
+	local reserved, rest, pool, all = unknown, limit - unknown, limit - unknown, math.min(want, limit)
+	local my_want, my_share = all, guaranteed(limit)
+	local wants, shares, nos = { my_want }, { my_share }, { my_no }
+	for i = 1, last, WIDTH do
+		local m, held, share_of_it = by_no[rows[i]], rows[i + R_HELD], rows[i + R_GUARANTEED]
+		if i == mine then
+			-- what it says now counts
+		elseif m and m[M_Q] >= rho then -- it has promised not to use more, for longer than we shall use ours
+			local k = #wants + 1
+			reserved, rest = reserved + held, rest - share_of_it
+			wants[k], shares[k], nos[k] = math.min(rows[i + R_WANT], limit), share_of_it, rows[i]
+			all = all + wants[k]
 		else
-			local most_of_it = m and math.max(r[R_HELD], r[R_GUARANTEED]) or r[R_HELD]
-			reserved = reserved + most_of_it
+			local most_of_it = m and math.max(held, share_of_it) or held
+			reserved, rest = reserved + most_of_it, rest - (m and share_of_it or 0)
 			pool = pool - most_of_it
 		end
 	end
 	pool = math.max(0, pool)
 	local target = 0
-	if wants > pool then
-		target = fair(pool, all, me_too)
+	if all > pool then
+		target = fair(pool, wants, shares, nos)
 	elseif draining then
-		target = me_too.want
+		target = my_want
 	else
-		target = me_too.want + math.floor((pool - wants) / (2 * #all))
+		target = my_want + math.floor((pool - all) / (2 * #wants))
 	end
 	-- What runs may end by itself where a limit was lowered; but not on what was lent by one who may want it back.
 	-- And not below the guaranteed share, which nobody else ever has: we may have been cut off, and have risen to it.
-	local cap = math.max(math.min(hold, g_held), math.max(limit, mine[R_UNDER]) - reserved)
+	local cap = math.max(math.min(hold, g_held), math.max(limit, my_under) - reserved)
 	local lease = math.max(math.min(hold, cap), mature[memory] and math.min(target, limit - reserved) or 0)
 	-- A share that shrinks is others' only when its owner has said so; until then theirs may not grow.
-	local g = math.max(0, math.min(me_too.guaranteed, rest))
-	local contended = (wants > pool or lease < target) and 1 or 0
+	local g = math.max(0, math.min(my_share, rest))
+	local contended = (all > pool or lease < target) and 1 or 0
 
-	mine[R_LIMIT], mine[R_GUARANTEED], mine[R_LEASE], mine[R_HELD], mine[R_SEQ], mine[R_WANT] =
-		configured, math.max(g, g_held), lease, math.max(lease, hold), seq, me_too.want
-	if lease <= limit - reserved then
-		mine[R_UNDER] = limit
+	local under = lease <= limit - reserved and limit or my_under
+	for k, number in ipairs({ my_no, configured, math.max(g, g_held), math.max(lease, hold), seq, my_want, under }) do
+		rows[mine + k - 1] = number
 	end
-	table.insert(rows, mine)
 	redis.call('HSET', key, 'l:' .. name, cmsgpack.pack(rows))
 	return lease, target, limit, g, contended, mismatch
 end
