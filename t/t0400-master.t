@@ -151,6 +151,7 @@ def orphans(tap):
 		gate.stopped = True
 		os.kill(gate.pid, signal.SIGKILL)
 		tap.ok(wait_until(lambda: not any(alive(pid) for pid in pids)), 'the master was killed: workers leave')
+		wait_until(lambda: len(gate.grep('the master is gone')) == 2)	# we may read slower than they leave
 		tap.is_(len(gate.grep('the master is gone')), 2, '... and say why')
 		gate.child.wait()
 		again = subprocess.run([os.path.join(BUILD, 'headgate'), '-t', '-c', gate.conf_path], capture_output=True)

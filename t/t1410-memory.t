@@ -28,7 +28,8 @@ CASES = [
 ]
 
 def pss_kb(gate):
-	return sum(int(re.search(r'Pss:\s+(\d+)', open(f'/proc/{pid}/smaps_rollup').read()).group(1)) for pid in gate.workers().values())
+	"""Of memory that is nobody else's: pages of programs come and go as the kernel likes."""
+	return sum(int(re.search(r'Pss_Anon:\s+(\d+)', open(f'/proc/{pid}/smaps_rollup').read()).group(1)) for pid in gate.workers().values())
 
 def talk(gate, n, request, begin, last):
 	"""n connections at once; how many got the answer, and the connections."""
