@@ -96,8 +96,7 @@ async def script_and_person(tap, sim, gate):
 	still, order = queued(gate), served(sim)[at:]
 	later = [sum(name == 'script' for name in order[:order.index(f'person-{n}')]) for n in range(5)]
 	tap.diag(f'served after {later} of the script; {still} of those wait still')
-	# one address in a few hundred falls into the same flow as the script's (shm/flow.h)
-	tap.ok(sorted(later)[3] < 500, '... and are served while most of the script waits')
+	tap.ok(still > 500, '... and are served while most of the script waits')
 	tap.at_most(min(later), 8, "another address's single request waits for one of them to end, not for the line")
 	for t in tasks:
 		t.cancel()
