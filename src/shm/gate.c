@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * gate.c - the permit gate, step by step as t/model/gate.pml has it.
+ * gate.c - the permit gate, step by step as t/model/gate.pml has it: a worker's line. How permits go to
+ * the first in line is in gate_turn.c, the master's part in gate_books.c.
  *
  * What makes it right, in three rules that the model checks:
  *
@@ -10,7 +11,7 @@
  * 2. `used` is raised before a head becomes GRANTED and lowered after `held` or
  *    the head was: a permit is in `used` as long as anybody owns it.
  * 3. Whatever changes the books (used, held, GRANTED heads) lies between
- *    step_begin() and step_end(). So when all versions are even and stay what they
+ *    gate_step_begin() and gate_step_end(). So when all versions are even and stay what they
  *    were, used - sum(held + granted) is what dead workers had in their hands.
  *
  * A worker may die at any instruction, the crash points (crash_points.def) are the
@@ -22,17 +23,9 @@
 
 #include "base/bug.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "shm/gate_turn.h"
 #include "shm/house.h"
 #include "shm/waiters.h"
-
-#define AUDIT_TRIES 64
-
-/*
- * What a request costs a flow of weight 1 in virtual time: divisible by most small weights. Tags
- * have 62 bits, so at 100,000 requests a second they last for 26 years.
- */
-#define COST 55440u
 
 struct gate_line {
 	struct shm *shm;
@@ -49,49 +42,11 @@ struct gate_line {
 	void *arg;
 };
 
-/* The books are being changed: a version that is odd, or another than before, tells readers. */
-static void step_begin(struct gate_cell *me)
-{
-	uint64_t version = atomic_load_explicit(&me->version, memory_order_relaxed);
-
-	atomic_store_explicit(&me->version, version + 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release); /* before anything that the step stores */
-}
-
-static void step_end(struct gate_cell *me)
-{
-	uint64_t version = atomic_load_explicit(&me->version, memory_order_relaxed);
-
-	atomic_store_explicit(&me->version, version + 1, memory_order_release);
-}
-
 /* For words that only their owner writes. */
 static void owner_add(_Atomic uint64_t *word, uint64_t n)
 {
 	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n,
 		memory_order_release);
-}
-
-/*
- * A permit was granted to this tag: virtual time goes on to there, but not beyond any head, granted or not.
- * (While a worker has not collected its grant, those behind it are not seen and permits go to later
- * ones elsewhere; a newcomer must not be put behind these.)
- */
-static void advance(struct shm *shm, struct shm_gate *gate, uint64_t tag)
-{
-	unsigned used = atomic_load_explicit(&shm->header->slots_used, memory_order_relaxed);
-	uint64_t now;
-
-	for (unsigned i = 0; i < used; i++) {
-		uint64_t head = atomic_load_explicit(&gate->cell[i].head, memory_order_relaxed);
-
-		if (head != GATE_NONE && (head & GATE_TAG) < tag)
-			tag = head & GATE_TAG;
-	}
-	now = atomic_load_explicit(&gate->line, memory_order_relaxed);
-	while (now < tag && !atomic_compare_exchange_weak_explicit(&gate->line, &now, tag,
-				    memory_order_relaxed, memory_order_relaxed))
-		;
 }
 
 /*
@@ -129,128 +84,6 @@ static void leave_place(struct gate_line *line, uint32_t flow, uint32_t cost, bo
 static uint64_t waiting_head(const struct waiters_flow *flow)
 {
 	return flow ? GATE_WAITING | waiters_first(flow) : GATE_NONE;
-}
-
-/*
- * Of the heads of this flow, all before those of others, the one whose ticket came first. (Places of a flow
- * that were given up at one worker would let its other tickets there overtake those elsewhere. But no
- * head may pass those of other flows: its flow would have two turns, as the lower place is still there. Nor
- * may it be far behind the first: that worker may have others in line, which its head hides.)
- */
-static void first_of_flow(struct shm_gate *gate, unsigned used, unsigned *slot_r, uint64_t *head_r)
-{
-	uint64_t flow = atomic_load_explicit(&gate->cell[*slot_r].flow, memory_order_relaxed);
-	uint64_t others = *head_r + (uint64_t)used * COST, first = UINT64_MAX;
-
-	for (unsigned i = 0; i < used; i++) {
-		uint64_t head = atomic_load(&gate->cell[i].head);
-
-		if ((head & GATE_STATE) == GATE_WAITING && head < others &&
-			atomic_load_explicit(&gate->cell[i].flow, memory_order_relaxed) != flow)
-			others = head;
-	}
-	for (unsigned i = 0; i < used; i++) {
-		struct gate_cell *cell = &gate->cell[i];
-		uint64_t head = atomic_load(&cell->head);
-		uint64_t came = atomic_load_explicit(&cell->came, memory_order_relaxed);
-
-		if ((head & GATE_STATE) != GATE_WAITING || head >= others || came >= first ||
-			atomic_load_explicit(&cell->flow, memory_order_relaxed) != flow)
-			continue;
-		first = came;
-		*slot_r = i;
-		*head_r = head;
-	}
-}
-
-/* The worker whose published head is the first in line; false: nobody waits. */
-static bool first_in_line(struct shm *shm, struct shm_gate *gate, unsigned *slot_r, uint64_t *head_r)
-{
-	/* Raised by shm_bind(), so before anybody of a new slot can wait: nobody is passed over. */
-	unsigned used = atomic_load(&shm->header->slots_used), found = 0;
-
-	for (unsigned i = 0; i < used; i++) {
-		uint64_t head = atomic_load(&gate->cell[i].head);
-
-		if ((head & GATE_STATE) != GATE_WAITING)
-			continue;
-		/* All have the same state bits, so the words compare as their tags do. */
-		if (!found++ || head < *head_r) {
-			*slot_r = i;
-			*head_r = head;
-		}
-	}
-	if (found > 1)
-		first_of_flow(gate, used, slot_r, head_r);
-	return found;
-}
-
-/* The lowest of what is configured, what is leased, and what was learnt. */
-static uint64_t limit_of(struct shm_gate *gate)
-{
-	uint64_t limit = lease_limit(&gate->lease, atomic_load(&gate->limit));
-	uint64_t learnt = atomic_load(&gate->learnt);
-
-	return learnt && learnt < limit ? learnt : limit;
-}
-
-/*
- * A permit was taken under a limit that was looked at before. A lease may have fallen in between, however long
- * that took: who took first and looks then cannot be wrong.
- */
-static bool is_too_late(struct shm_gate *gate, uint64_t used)
-{
-	return atomic_load_explicit(&gate->lease.current, memory_order_relaxed) && used > limit_of(gate);
-}
-
-/* Take a permit and give it to the head of `slot` if it still waits. False: `used` had moved. */
-static bool hand_over(struct shm *shm, struct shm_gate *gate, struct gate_cell *me, uint64_t seen, unsigned slot,
-	uint64_t head)
-{
-	bool granted = false;
-
-	step_begin(me);
-	CRASH_POINT("gate.dispatch.begun");
-	if (atomic_compare_exchange_strong(&gate->used, &seen, seen + 1)) {
-		CRASH_POINT("gate.dispatch.taken");
-		granted = !is_too_late(gate, seen + 1) &&
-			atomic_compare_exchange_strong(&gate->cell[slot].head, &head,
-				GATE_GRANTED | (head & GATE_TAG));
-		if (granted) {
-			CRASH_POINT("gate.dispatch.claimed");
-			advance(shm, gate, head & GATE_TAG);
-		} else {
-			CRASH_POINT("gate.dispatch.lost");
-			atomic_fetch_sub(&gate->used, 1);
-			CRASH_POINT("gate.dispatch.given_back");
-		}
-	}
-	step_end(me);
-	return granted;
-}
-
-/*
- * Hand free permits to the first in line until there is none of either. A claim that was lost
- * (its head was cancelled) means another round: who asked meanwhile saw no permit and relies on us.
- */
-static void dispatch(struct shm *shm, struct shm_gate *gate, struct gate_cell *me)
-{
-	unsigned slot = 0;
-	uint64_t head = 0;
-
-	while (first_in_line(shm, gate, &slot, &head)) {
-		uint64_t limit = limit_of(gate);
-		uint64_t seen = atomic_load(&gate->used);
-
-		if (seen >= limit)
-			return;
-		if (!hand_over(shm, gate, me, seen, slot, head))
-			continue;
-		CRASH_POINT("gate.dispatch.before_wake");
-		if (&gate->cell[slot] != me) /* our own we find in gate_poll() */
-			shm_wake(shm, slot);
-		CRASH_POINT("gate.dispatch.woken");
-	}
 }
 
 /* Tell the others who stands there. */
@@ -309,17 +142,17 @@ static struct gate_ticket *collect(struct gate_line *line)
 	count_waiting(line);
 	ticket->state = TICKET_HELD;
 	note_published(line, next);
-	step_begin(line->cell);
+	gate_step_begin(line->cell);
 	CRASH_POINT("gate.collect.begun");
 	owner_add(&line->cell->held, 1);
 	CRASH_POINT("gate.collect.counted");
 	atomic_store(&line->cell->head, waiting_head(next));
 	CRASH_POINT("gate.collect.published");
-	step_end(line->cell);
+	gate_step_end(line->cell);
 	CRASH_POINT("gate.collect.done");
 	owner_add(&line->cell->grants, 1);
 	if (next)
-		dispatch(line->shm, line->gate, line->cell);
+		gate_dispatch(line->shm, line->gate, line->cell);
 	return ticket;
 }
 
@@ -380,14 +213,14 @@ static bool take_free(struct gate_line *line)
 	unsigned slot = 0;
 	bool taken = false;
 
-	if (line->waiters.count || first_in_line(line->shm, line->gate, &slot, &head))
+	if (line->waiters.count || gate_first_in_line(line->shm, line->gate, &slot, &head))
 		return false;
-	step_begin(line->cell);
+	gate_step_begin(line->cell);
 	CRASH_POINT("gate.try.begun");
 	seen = atomic_load(&line->gate->used);
-	while (!taken && seen < limit_of(line->gate))
+	while (!taken && seen < gate_limit_of(line->gate))
 		taken = atomic_compare_exchange_strong(&line->gate->used, &seen, seen + 1);
-	if (taken && is_too_late(line->gate, seen + 1)) {
+	if (taken && gate_is_too_late(line->gate, seen + 1)) {
 		atomic_fetch_sub(&line->gate->used, 1);
 		taken = false;
 	}
@@ -396,7 +229,7 @@ static bool take_free(struct gate_line *line)
 		owner_add(&line->cell->held, 1);
 		CRASH_POINT("gate.try.counted");
 	}
-	step_end(line->cell);
+	gate_step_end(line->cell);
 	if (taken)
 		owner_add(&line->cell->grants, 1);
 	return taken;
@@ -409,9 +242,9 @@ bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct f
 
 	BUG_ON(ticket->state != TICKET_IDLE);
 	ticket->since_us = clock_us();
-	ticket->cost = COST / (flow.weight ? flow.weight : 1);
+	ticket->cost = GATE_COST / (flow.weight ? flow.weight : 1);
 	if (take_free(line)) {
-		advance(line->shm, line->gate, charge(line, number, ticket->cost));
+		gate_advance(line->shm, line->gate, charge(line, number, ticket->cost));
 		ticket->state = TICKET_HELD;
 		return true;
 	}
@@ -425,7 +258,7 @@ bool gate_arrive_as(struct gate_line *line, struct gate_ticket *ticket, struct f
 	CRASH_POINT("gate.arrive.begun");
 	publish(line);
 	CRASH_POINT("gate.arrive.published");
-	dispatch(line->shm, line->gate, line->cell);
+	gate_dispatch(line->shm, line->gate, line->cell);
 	CRASH_POINT("gate.arrive.dispatched");
 	if (line->published != ticket->flow || TAILQ_FIRST(&ticket->flow->tickets) != ticket ||
 		!gate_pending(line))
@@ -450,15 +283,15 @@ bool gate_try(struct gate_line *line, struct gate_ticket *ticket)
 static void give_back(struct gate_line *line)
 {
 	BUG_ON(atomic_load_explicit(&line->cell->held, memory_order_relaxed) == 0);
-	step_begin(line->cell);
+	gate_step_begin(line->cell);
 	CRASH_POINT("gate.release.begun");
 	owner_add(&line->cell->held, (uint64_t)-1);
 	CRASH_POINT("gate.release.uncounted");
 	atomic_fetch_sub(&line->gate->used, 1);
 	CRASH_POINT("gate.release.freed");
-	step_end(line->cell);
+	gate_step_end(line->cell);
 	CRASH_POINT("gate.release.done");
-	dispatch(line->shm, line->gate, line->cell);
+	gate_dispatch(line->shm, line->gate, line->cell);
 }
 
 /* The ticket at the published place goes: the next best stands for us, a grant that was on its way goes on. */
@@ -473,14 +306,14 @@ static void withdraw(struct gate_line *line)
 		CRASH_POINT("gate.cancel.withdrawn");
 		return;
 	}
-	step_begin(line->cell);
+	gate_step_begin(line->cell);
 	CRASH_POINT("gate.cancel.late");
 	atomic_store(&line->cell->head, waiting_head(next));
 	CRASH_POINT("gate.cancel.uncounted");
 	atomic_fetch_sub(&line->gate->used, 1);
 	CRASH_POINT("gate.cancel.freed");
-	step_end(line->cell);
-	dispatch(line->shm, line->gate, line->cell);
+	gate_step_end(line->cell);
+	gate_dispatch(line->shm, line->gate, line->cell);
 }
 
 static void leave_line(struct gate_line *line, struct gate_ticket *ticket)
@@ -515,7 +348,7 @@ bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket)
 	BUG_ON(ticket->state != TICKET_HELD);
 	if (atomic_load(&line->gate->used) <= may_run)
 		return false;
-	step_begin(line->cell);
+	gate_step_begin(line->cell);
 	owner_add(&line->cell->held, (uint64_t)-1);
 	CRASH_POINT("lease.over.uncounted");
 	seen = atomic_load(&line->gate->used);
@@ -523,7 +356,7 @@ bool gate_leave_over(struct gate_line *line, struct gate_ticket *ticket)
 		left = atomic_compare_exchange_strong(&line->gate->used, &seen, seen - 1);
 	if (!left)
 		owner_add(&line->cell->held, 1);
-	step_end(line->cell);
+	gate_step_end(line->cell);
 	if (left)
 		ticket->state = TICKET_IDLE;
 	return left;
@@ -540,7 +373,7 @@ uint64_t gate_over(const struct gate_line *line)
 void gate_look(struct gate_line *line)
 {
 	if (line->waiters.count)
-		dispatch(line->shm, line->gate, line->cell);
+		gate_dispatch(line->shm, line->gate, line->cell);
 }
 
 void gate_poll(struct gate_line *line)
@@ -564,7 +397,7 @@ enum gate_next gate_next(const struct gate_line *line)
 	uint64_t head = 0;
 	unsigned slot = 0;
 
-	if (!first_in_line(line->shm, line->gate, &slot, &head))
+	if (!gate_first_in_line(line->shm, line->gate, &slot, &head))
 		return GATE_NEXT_NOBODY;
 	return &line->gate->cell[slot] == line->cell ? GATE_NEXT_OURS : GATE_NEXT_OTHERS;
 }
@@ -596,138 +429,4 @@ uint64_t gate_position(const struct gate_line *line, const struct gate_ticket *t
 			(double)(end > mine ? end - tag : mine - tag));
 	}
 	return before + 1;
-}
-
-void gate_read(const struct shm *shm, unsigned number, struct gate_reading *r)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-
-	r->limit = atomic_load(&gate->limit);
-	r->in_force = lease_limit(&gate->lease, r->limit);
-	r->learnt = atomic_load(&gate->learnt);
-	r->used = atomic_load(&gate->used);
-	r->waiting = 0;
-	r->grants = atomic_load(&gate->retired_grants);
-	for (unsigned i = 0; i < shm->header->nslots; i++) {
-		r->waiting += atomic_load_explicit(&gate->cell[i].waiting, memory_order_relaxed);
-		r->grants += atomic_load_explicit(&gate->cell[i].grants, memory_order_relaxed);
-	}
-	r->interval_us = atomic_load_explicit(&gate->interval_us, memory_order_relaxed);
-}
-
-void gate_set_learnt(struct shm *shm, unsigned number, uint64_t learnt)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-	unsigned slot = shm->slot == SHM_MASTER ? shm->header->nslots : shm->slot;
-	uint64_t before = atomic_exchange(&gate->learnt, learnt);
-
-	CRASH_POINT("learn.gate.stored");
-	if (before && (!learnt || learnt > before))
-		dispatch(shm, gate, &gate->cell[slot]);
-}
-
-/* ---- the master, and readers of the books ---- */
-
-static struct gate_cell *master_cell(struct shm *shm, struct shm_gate *gate)
-{
-	return &gate->cell[shm->header->nslots];
-}
-
-void gate_set_limit(struct shm *shm, unsigned number, uint64_t limit)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-
-	if (atomic_load(&gate->limit) >= SHM_NO_LIMIT && limit < SHM_NO_LIMIT)
-		lease_forget(shm, LEASE_GATE, number); /* of when it was a limit before: others may have it now */
-	atomic_store(&gate->limit, limit);
-	dispatch(shm, gate, master_cell(shm, gate));
-}
-
-/* What the waiters of the dead cost their flows: others of these come to their turn as if they had not been. */
-static void give_back_places(struct shm *shm, unsigned number, unsigned slot)
-{
-	_Atomic uint64_t *ends = house_ends(shm, number), *places = house_places(shm, number, slot);
-
-	for (unsigned i = 0; ends && i < shm->header->nflows; i++) {
-		uint64_t cost = atomic_exchange(&places[i], 0);
-
-		if (cost)
-			atomic_fetch_sub(&ends[i], cost);
-	}
-}
-
-void gate_mend(struct shm *shm, unsigned number)
-{
-	struct gate_cell *cell = master_cell(shm, shm_gate_at(shm, number));
-	uint64_t version = atomic_load(&cell->version);
-
-	atomic_store(&cell->version, version + (version & 1));
-}
-
-void gate_reap(struct shm *shm, unsigned number, unsigned slot)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-	struct gate_cell *cell = &gate->cell[slot];
-	uint64_t version = atomic_load(&cell->version);
-
-	BUG_ON(slot >= shm->header->nslots);
-	give_back_places(shm, number, slot);
-	atomic_store(&cell->head, GATE_NONE); /* from now on nobody can claim it */
-	atomic_store(&cell->held, 0);
-	atomic_store(&cell->waiting, 0);
-	atomic_store(&cell->version, version + (version & 1));
-	atomic_fetch_add(&gate->retired_grants, atomic_exchange(&cell->grants, 0));
-}
-
-/* Add up the books between two equal, even sets of versions. False: somebody is in a step. */
-static bool read_books(const struct shm *shm, struct shm_gate *gate, struct gate_books *books)
-{
-	uint64_t versions[SHM_MAX_SLOTS + 1];
-	unsigned ncells = shm->header->nslots + 1;
-
-	for (unsigned i = 0; i < ncells; i++) {
-		versions[i] = atomic_load(&gate->cell[i].version);
-		if (versions[i] & 1)
-			return false;
-	}
-	*books = (struct gate_books){ .limit = atomic_load(&gate->limit) };
-	for (unsigned i = 0; i < ncells; i++) {
-		books->held += atomic_load(&gate->cell[i].held);
-		books->granted += (atomic_load(&gate->cell[i].head) & GATE_STATE) == GATE_GRANTED;
-	}
-	books->used = atomic_load(&gate->used);
-	for (unsigned i = 0; i < ncells; i++)
-		if (atomic_load(&gate->cell[i].version) != versions[i])
-			return false;
-	return true;
-}
-
-bool gate_read_books(const struct shm *shm, unsigned number, unsigned tries, struct gate_books *books)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-
-	while (tries--)
-		if (read_books(shm, gate, books))
-			return true;
-	return false;
-}
-
-bool gate_audit(struct shm *shm, unsigned number, uint64_t *lost_r)
-{
-	struct shm_gate *gate = shm_gate_at(shm, number);
-	struct gate_books books;
-	int64_t lost;
-
-	*lost_r = 0;
-	if (!gate_read_books(shm, number, AUDIT_TRIES, &books))
-		return false;
-	/* The cells are the truth. One subtraction: the living may go on meanwhile. */
-	lost = (int64_t)(books.used - books.held - books.granted);
-	atomic_fetch_sub(&gate->used, (uint64_t)lost);
-	if (lost < 0)
-		log_error("shm", "gate '%s' had counted %" PRId64 " permits too few", gate->name, -lost);
-	else
-		*lost_r = (uint64_t)lost;
-	dispatch(shm, gate, master_cell(shm, gate));
-	return true;
 }

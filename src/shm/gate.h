@@ -7,12 +7,12 @@
  * worker dies; a worker's waiters stand in a heap of its own, and only the best
  * one is published. No lock, nothing that a dead or stopped process can hold.
  * t/model/gate.pml is the checked model of exactly these steps; the names of the
- * crash points in gate.c are the places where the model lets a worker die.
+ * crash points in gate.c and gate_turn.c are the places where the model lets a worker die.
  *
  * The line is fair: each client is a flow (flow.h), and flows are served in the order of virtual
  * start times (start-time fair queueing, Goyal, Vin and Cheng 1996). A request is tagged with
  * max(now, end of its flow's last one), where now is the tag that was granted last (or a head before it, where
- * a worker lags behind); its flow's end is then that plus COST / weight. So who has asked for nothing lately is next, who floods waits for his own
+ * a worker lags behind); its flow's end is then that plus GATE_COST / weight. So who has asked for nothing lately is next, who floods waits for his own
  * requests, and weights are shares. Within a flow it is first come, first served
  * (after many have left the line at one worker, about so). The ends of all flows
  * are in the segment, one word each, changed by compare-and-swap; a place in line that is not used (its

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * gate.pml - src/shm/gate.c as a Promela model, for spin(1).
+ * gate.pml - src/shm/gate.c and gate_turn.c as a Promela model, for spin(1).
  *
  * Workers share `limit` permits through one word (used) and one cell per worker.
  * Each worker may have two tickets in line, of which the better one is published;
