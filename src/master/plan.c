@@ -69,6 +69,7 @@ static void note_death(const struct plan_proc *proc, struct plan_memory *m, stru
 		return;
 	slot->deaths = proc->deaths;
 	slot->killed = false;
+	slot->silent_ms = 0;
 	if (!is_wanted(m, slot->generation)) {
 		*slot = (struct plan_slot){ .deaths = proc->deaths };
 		return;
@@ -95,21 +96,32 @@ static void fill_the_doors(const struct plan_in *in, struct plan_out *out)
 	}
 }
 
-/* A worker whose heart stands still is killed, once; the reaper does the rest. */
+/*
+ * A worker whose heart stands still is killed, once; the reaper does the rest. Not at first sight: after a
+ * machine was paused or suspended everybody's last beat is old, and who lives beats again at once.
+ */
 static void watch_hearts(const struct plan_in *in, struct plan_out *out)
 {
 	for (unsigned i = 0; i < in->nslots; i++) {
 		const struct plan_proc *proc = &in->procs[i];
+		struct plan_slot *slot = &out->memory.slot[i];
 		uint64_t beat_ms = proc->heartbeat_ms > proc->spawned_ms ? proc->heartbeat_ms :
 									   proc->spawned_ms;
 
-		if (!proc->pid || out->memory.slot[i].killed)
+		if (!proc->pid || slot->killed)
 			continue;
-		if (beat_ms + in->worker_timeout_ms < in->now_ms) {
-			act(out, PLAN_KILL, i, SIGKILL);
-			out->memory.slot[i].killed = true;
-		} else {
+		if (beat_ms + in->worker_timeout_ms >= in->now_ms) {
+			slot->silent_ms = 0;
 			wake_by(out, beat_ms + in->worker_timeout_ms + 1);
+			continue;
+		}
+		if (!slot->silent_ms)
+			slot->silent_ms = in->now_ms;
+		if (in->now_ms >= slot->silent_ms + PLAN_SECOND_LOOK_MS) {
+			act(out, PLAN_KILL, i, SIGKILL);
+			slot->killed = true;
+		} else {
+			wake_by(out, slot->silent_ms + PLAN_SECOND_LOOK_MS);
 		}
 	}
 }

@@ -32,6 +32,8 @@
 #define PLAN_ROLL_DEATHS 3
 /* Who was told to drain and has not left this long after drain_timeout is told to stop. */
 #define PLAN_DRAIN_GRACE_MS 1000
+/* Who is silent for worker_timeout is looked at again after this, and then killed. */
+#define PLAN_SECOND_LOOK_MS 1000
 /* An audit that found no quiet moment is tried again after this. */
 #define PLAN_AUDIT_MS 10
 
@@ -74,6 +76,7 @@ struct plan_memory {
 		unsigned deaths;	 /* that were taken note of */
 		unsigned quick_deaths;	 /* in a row */
 		uint64_t spawn_ms;	 /* not before this a successor starts */
+		uint64_t silent_ms;	 /* when its silence was noticed; 0: its heart beats */
 		bool killed;		 /* KILL was sent to the one that runs */
 	} slot[PLAN_SLOTS_MAX];
 };

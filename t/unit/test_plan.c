@@ -240,10 +240,36 @@ START_TEST(a_heart_that_stands_still_is_killed_once)
 	pass(&w, 1);
 	ck_assert_uint_eq(w.done[PLAN_SPAWN], 3);
 	/* its successor is watched as well, from its first moment on */
-	w.in.now_ms += 10001;
-	w.procs[0].heartbeat_ms = w.in.now_ms;
-	step(&w);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(w.done[PLAN_KILL], 1);
+		w.in.now_ms += i ? PLAN_SECOND_LOOK_MS : 10001;
+		w.procs[0].heartbeat_ms = w.in.now_ms;
+		step(&w);
+	}
 	ck_assert_uint_eq(w.done[PLAN_KILL], 2);
+}
+END_TEST
+
+/* A suspended machine: all hearts stood still, the master's as well. Who lives beats when he runs again. */
+START_TEST(a_pause_of_the_machine_kills_nobody_who_lives)
+{
+	struct world w;
+
+	serve(&w, 3);
+	pass(&w, 1000);
+	w.in.now_ms += 3600000;
+	step(&w);
+	ck_assert_uint_eq(w.done[PLAN_KILL], 0);
+	ck_assert_uint_eq(w.out.wake_ms, w.in.now_ms + PLAN_SECOND_LOOK_MS);
+	w.procs[0].heartbeat_ms = w.procs[2].heartbeat_ms = w.in.now_ms + 1;
+	w.in.now_ms = w.out.wake_ms;
+	step(&w);
+	ck_assert_uint_eq(w.done[PLAN_KILL], 1);
+	ck_assert_int_eq(w.last_signal[1], SIGKILL);
+	/* its neighbours begin anew: a later silence is a silence of its own */
+	w.in.now_ms += 10000;
+	step(&w);
+	ck_assert_uint_eq(w.done[PLAN_KILL], 1);
 }
 END_TEST
 
@@ -396,6 +422,8 @@ START_TEST(a_hung_worker_is_killed_also_in_a_drain)
 	pass(&w, 1);
 	w.in.now_ms += 10001;
 	step(&w);
+	w.in.now_ms += PLAN_SECOND_LOOK_MS;
+	step(&w);
 	ck_assert_uint_eq(w.done[PLAN_KILL], 1);
 	die(&w, 0, false);
 	pass(&w, 1);
@@ -429,6 +457,8 @@ START_TEST(the_list_of_actions_has_room_for_all)
 
 	begin(&w, PLAN_SLOTS_MAX);
 	w.in.now_ms += 100000;
+	step(&w);
+	w.in.now_ms += PLAN_SECOND_LOOK_MS;
 	w.in.stop = w.in.drain = w.in.audit_owed = true;
 	step(&w);
 	ck_assert_uint_eq(w.out.nactions, 2 * PLAN_SLOTS_MAX + 2);
@@ -690,7 +720,7 @@ int main(void)
 		after_the_boot_a_failed_setup_is_tried_again,
 		the_first_death_is_replaced_at_once_quick_ones_later_and_later,
 		one_slot_that_keeps_dying_does_not_hold_up_another,
-		a_heart_that_stands_still_is_killed_once,
+		a_heart_that_stands_still_is_killed_once, a_pause_of_the_machine_kills_nobody_who_lives,
 		the_wake_time_is_when_the_first_heart_could_be_late, stop_waits_then_kills,
 		a_second_stop_kills_now, drain_then_stop_then_kill,
 		a_drain_is_announced_before_anybody_is_turned_away, a_drain_without_work_ends_at_once, stop_during_the_boot,
