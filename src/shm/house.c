@@ -47,7 +47,8 @@ uint64_t house_plan(struct shm_header *h, const struct shm_spec *spec, uint64_t 
 	for (unsigned i = 0; i < h->nclients; i++)
 		at += (uint64_t)window_capacity(spec, i) * (sizeof(uint64_t) + sizeof(uint32_t));
 	h->flow_bytes = round_up(h->nflows * sizeof(uint64_t), SHM_LINE);
-	h->flows_at = round_up(at, SHM_LINE);
+	h->addresses_at = round_up(at, SHM_LINE);
+	h->flows_at = h->addresses_at + FLOW_ADDRESSES * sizeof(uint64_t);
 	return h->flows_at + fair_gates(h) * (1 + h->nslots) * h->flow_bytes;
 }
 

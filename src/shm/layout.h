@@ -22,7 +22,7 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 6u
+#define SHM_ABI 7u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -78,6 +78,7 @@ struct shm_header {
 	uint64_t tallies_at; /* SHM_TALLIES of them */
 	uint64_t client_tokens_at;
 	uint64_t cluster_at;
+	uint64_t addresses_at; /* FLOW_ADDRESSES words: whose each of these flows is (flow.c) */
 } SHM_ALIGNED;
 
 /* A worker's place. The master writes the first line, the worker the rest (and `state`). */

@@ -10,6 +10,7 @@
 
 #include "base/bug.h"
 #include "base/clock.h"
+#include "shm/flow.h"
 #include "shm/house.h"
 #include "shm/layout.h"
 
@@ -239,7 +240,8 @@ static const char *why_unfit(const struct shm *shm)
 		h->cluster_at + sizeof(struct shm_cluster) > h->house_at ||
 		h->house_at > h->client_tokens_at ||
 		h->client_tokens_at + h->nclients * sizeof(struct shm_tokens) > h->client_windows_at ||
-		h->client_windows_at > h->flows_at ||
+		h->client_windows_at > h->addresses_at ||
+		h->addresses_at + FLOW_ADDRESSES * sizeof(uint64_t) > h->flows_at ||
 		h->flows_at > h->total_bytes)
 		return "damaged";
 	return NULL;

@@ -359,28 +359,54 @@ START_TEST(addresses_are_clients)
 {
 	uint8_t v4[16] = { [10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1 };
 	uint8_t v6[16] = { 0x20, 0x01, 0x0d, 0xb8, [7] = 1, [15] = 1 };
-	unsigned same = 0;
+	bool taken[1 + FLOW_ADDRESSES] = { false };
+	unsigned others = 0;
 	struct flow a, b;
 
 	shm = unit_segment(1, 0, 60000);
-	a = flow_of_address(shm, v4);
+	a = flow_of_address(shm, v4, 1000);
 	ck_assert_uint_ge(a.number, 1);
 	ck_assert_uint_le(a.number, FLOW_ADDRESSES);
-	ck_assert_uint_eq(flow_of_address(shm, v4).number, a.number);
-	b = flow_of_address(shm, v6);
+	ck_assert_uint_eq(flow_of_address(shm, v4, 1000).number, a.number);
+	b = flow_of_address(shm, v6, 1000);
 	v6[15] = 77; /* in the same /64 */
-	ck_assert_uint_eq(flow_of_address(shm, v6).number, b.number);
-	for (unsigned i = 0; i < 256; i++) { /* neighbours are others, but for chance */
+	ck_assert_uint_eq(flow_of_address(shm, v6, 1000).number, b.number);
+	for (unsigned i = 0; i < 200; i++) { /* each of these has a flow of its own: by one hash alone 20 would share one */
 		v4[15] = (uint8_t)i;
-		same += flow_of_address(shm, v4).number == a.number;
-		v6[7] = (uint8_t)i;
-		same += flow_of_address(shm, v6).number == b.number;
+		a = flow_of_address(shm, v4, 1000);
+		others += !taken[a.number];
+		taken[a.number] = true;
 	}
-	ck_assert_uint_ge(same, 2);
-	ck_assert_uint_le(same, 10);
+	ck_assert_uint_ge(others, 198);
 	a = flow_of_key(5, 7);
 	ck_assert_uint_gt(a.number, FLOW_ADDRESSES);
 	ck_assert_uint_eq(a.weight, 7);
+	unit_close();
+}
+END_TEST
+
+/* Thousands of addresses take all flows in turn, but not from one that goes on asking. */
+START_TEST(a_flow_goes_to_another_when_its_owner_is_silent)
+{
+	uint8_t steady[16] = { [10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1 };
+	uint8_t crowd[16] = { [10] = 0xff, [11] = 0xff, [12] = 10 };
+	unsigned with_others = 0, when_silent = 0;
+	uint32_t mine;
+
+	shm = unit_segment(1, 0, 60000);
+	mine = flow_of_address(shm, steady, 0).number;
+	for (unsigned i = 0; i < 20000; i++) {
+		crowd[13] = (uint8_t)(i >> 8);
+		crowd[15] = (uint8_t)i;
+		if (i < 10000) { /* ten a second, and as many of his */
+			ck_assert_uint_eq(flow_of_address(shm, steady, i * 100).number, mine);
+			with_others += flow_of_address(shm, crowd, i * 100).number == mine;
+		} else {
+			when_silent += flow_of_address(shm, crowd, i * 100).number == mine;
+		}
+	}
+	ck_assert_uint_eq(with_others, 0);
+	ck_assert_uint_ge(when_silent, 1);
 	unit_close();
 }
 END_TEST
@@ -393,5 +419,5 @@ int main(void)
 #ifdef HEADGATE_DEVELOPER
 		a_death_costs_a_flow_one_place,
 #endif
-		addresses_are_clients);
+		addresses_are_clients, a_flow_goes_to_another_when_its_owner_is_silent);
 }

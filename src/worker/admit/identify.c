@@ -11,6 +11,7 @@
 #include "worker/admit/admit.h"
 
 #include "base/bug.h"
+#include "base/clock.h"
 #include "conf/conf.h"
 #include "worker/admit/room.h"
 #include "worker/exchange/exchange.h"
@@ -118,7 +119,7 @@ enum ending admit_identify(struct admit *admit, struct exchange *x)
 
 	x->client = (struct exchange_client){ 0 };
 	if (x->request.address)
-		x->client.flow = flow_of_address(admit->shm, x->request.address);
+		x->client.flow = flow_of_address(admit->shm, x->request.address, clock_ms());
 	if (!admit->conf->nclients)
 		return END_COMPLETE;
 	b = from_authorization(x);
