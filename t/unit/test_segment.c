@@ -128,7 +128,7 @@ START_TEST(parts_do_not_overlap)
 	ck_assert_uint_ge(h->total_bytes, h->flows_at + 3 * 6 * h->flow_bytes);
 	ck_assert_uint_ge(h->stats_block_bytes, sizeof(struct stats_block) + 2 * sizeof(struct stats_provider));
 	ck_assert_uint_eq((h->slots_at | h->gates_at | h->windows_at | h->stats_at | h->stats_block_bytes | h->standing_at |
-		h->house_at | h->client_tokens_at | h->client_windows_at | h->flows_at | h->flow_bytes) % SHM_LINE, 0);
+		h->house_at | h->client_tokens_at | h->client_windows_at | h->addresses_at | h->flows_at | h->flow_bytes) % SHM_LINE, 0);
 }
 END_TEST
 
@@ -313,7 +313,7 @@ static const struct drawn {
 	FIELD(shm_header, reload), FIELD(shm_reload, version), FIELD(shm_reload, result),
 	FIELD(shm_reload, at_ms), FIELD(shm_reload, good), FIELD(shm_reload, failed),
 	FIELD(shm_reload, text), FIELD(shm_header, tallies_at),
-	FIELD(shm_header, client_tokens_at), FIELD(shm_header, cluster_at),
+	FIELD(shm_header, client_tokens_at), FIELD(shm_header, cluster_at), FIELD(shm_header, addresses_at),
 	WHOLE(shm_slot), FIELD(shm_slot, state), FIELD(shm_slot, pid), FIELD(shm_slot, generation),
 	FIELD(shm_slot, started_ms), FIELD(shm_slot, door), FIELD(shm_slot, conf_generation),
 	FIELD(shm_slot, heartbeat_ms), FIELD(shm_slot, last_words),
