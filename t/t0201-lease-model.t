@@ -48,7 +48,7 @@ MUTATIONS = [
 	('RECORD_WHAT_IS_GRANTED', ''),                 # a reply that may be lost counts as received
 	('LAPSED_IS_NOTHING', '-DW=4'),                 # who lost his lease still has his share
 	('GROW_IN_A_NEW_EPOCH', '-DLOSSES=1 -DLATE=0'), # what was granted before the loss is forgotten at once
-	('PROMISE_WITHOUT_KEEPING', '-DLOSSES=1 -DLATE=0'), # a node promises anew, and rises when it would have
+	('GREETED_HAS_PROMISED', '-DLOSSES=1 -DLATE=0'), # a node that is new in an epoch counts as one that has promised something
 	('LEFT_IS_GRANTED', '-DLEAVES -DLATE=0'),       # who has left gets a lease with the same reply
 	('LEFT_KEEPS_SHARE', '-DLEAVES -DLATE=0'),      # who has left rises to his share
 	('SHARES_AT_ONCE', '-DSHARES -DLATE=0'),        # a share is given away before its owner knows

@@ -25,26 +25,34 @@ class Player:
 	def __init__(self, play, name, incarnation=None, nodes=None, limit=None, share=0):
 		self.play, self.name, self.incarnation = play, name, incarnation or name
 		self.nodes, self.limit, self.share = nodes or play.nodes, limit or play.limit, share
-		self.call = self.q = self.lease = self.guaranteed = 0
+		self.call = self.number = self.q = self.lease = self.guaranteed = 0
 		self.status, self.epoch, self.run = None, '', 'r1'
 
 	def ask(self, hold=0, want=0, sigma=0, rho=0, draining=False, lost=False, memory=False):
-		"""sigma: what was leased up to that number has lapsed. rho: promises from that number on stand. lost: the answer never comes."""
+		"""sigma: what was leased up to that number has lapsed. rho: promises from that number on stand. lost: the answer never comes.
+		Who is greeted asks again."""
+		answer = self.ask_once(hold, want, sigma, rho, draining, lost, memory)
+		return answer if self.status != 'hello' or lost else self.ask_once(hold, want, 0, NONE, draining, lost, memory)
+
+	def ask_once(self, hold=0, want=0, sigma=0, rho=0, draining=False, lost=False, memory=False):
 		self.call += 1
 		said = self.play.redis.command('EVAL', SCRIPT, 1, self.play.key, self.incarnation, self.name, self.call, self.epoch, f'e{self.call}-{self.name}', self.run,
-			self.nodes, self.share, 5000, int(draining), int(self.q > 0), self.q, sigma, sigma, rho,
+			self.nodes, self.share, 5000, int(draining), self.number, self.q, sigma, sigma, rho,
 			'l', int(memory), self.limit, hold, want, self.guaranteed)
 		parts = [part for part in said.split('\r\n')[1:] if part and part[0] != '$']
 		if said[0] == '-':
 			raise RuntimeError(said)
 		self.status = parts[0]
+		if self.status == 'hello':
+			self.play.epoch, self.play.seq = parts[1], int(parts[2][1:])
+			if not lost:
+				self.epoch, self.number, self.q = parts[1], self.play.seq, 0
 		if self.status != 'ok':
 			return parts
-		self.play.epoch, self.play.seq = parts[1], int(parts[2][1:])
+		self.play.seq = int(parts[1][1:])
 		if not lost:
-			self.epoch = parts[1]
-			self.q, (self.again, self.members, _) = self.play.seq, [int(p[1:]) for p in parts[3:6]]
-			self.lease, self.target, self.limit_now, self.guaranteed, self.contended, self.mismatch = [int(p[1:]) for p in parts[6:12]]
+			self.q, (self.again, self.members, _) = self.play.seq, [int(p[1:]) for p in parts[2:5]]
+			self.lease, self.target, self.limit_now, self.guaranteed, self.contended, self.mismatch = [int(p[1:]) for p in parts[5:11]]
 		return self.lease
 
 def begin(play, *names, **more):
@@ -123,6 +131,50 @@ def shares_change(tap, redis):
 	c.ask(want=10)
 	tap.is_([p.guaranteed for p in (a, b, c)], [3, 3, 3], 'at last all have the same')
 
+def begins_anew(tap, redis):
+	"""A master is killed and started again: the workers of the dead one live on for a moment."""
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	tap.is_(a.ask(want=10, sigma=play.seq, rho=NONE), 5, 'a node is cut off: another one leaves it its share, to which it rises')
+	again = play.player('b', incarnation='b2')
+	again.ask(want=10, rho=NONE)
+	tap.is_((again.lease, again.guaranteed), (0, 0), 'it is killed and begins anew: its share may still be in use by workers of its dead master')
+	tap.is_(a.ask(hold=5, want=10, rho=NONE), 5, 'nobody else has it either')
+	taken_over = again.q
+	again.ask(want=10, sigma=taken_over - 1, rho=NONE)
+	tap.is_((again.lease, again.guaranteed), (0, 0), 'until the time of a lease has passed since then')
+	again.ask(want=10, sigma=taken_over, rho=NONE)
+	tap.is_((again.lease, again.guaranteed), (5, 5), 'then it has its share')
+	play = Play(redis)
+	a, b = begin(play, 'a', 'b')
+	lend_all(a, b)
+	again = play.player('b', incarnation='b2')
+	again.ask(want=10)
+	tap.is_(a.ask(hold=10, want=10), 10, 'what it had lent before it was killed is not called back, as its promise stands')
+
+def from_the_dead(tap, redis):
+	"""Requests that lay in a socket are executed when their process is long dead."""
+	play = Play(redis)
+	first, second = play.player('b', incarnation='b1'), play.player('b', incarnation='b2')
+	greeted = play.player('b', incarnation='b3')
+	greeted.ask_once(want=5)
+	a, b = begin(play, 'a', 'b')
+	before = b.ask(want=3)
+	first.ask_once(want=5)
+	tap.is_((first.status, b.ask(hold=3, want=3), b.status), ('hello', before, 'ok'), 'a first request does not take the name from who has it')
+	greeted.ask_once(want=5)
+	tap.is_((greeted.status, b.ask(hold=3, want=3), b.status), ('superseded', before, 'ok'), 'nor a second one')
+	tap.is_((a.ask(), a.members)[1], 2, 'and there are as many members as before')
+	second.ask(want=5)
+	b.ask()
+	tap.is_((second.status, b.status), ('ok', 'superseded'), 'who begins later has it')
+
+def not_seen(tap, redis):
+	for nodes, share, lease in ((3, 0, 7), (3, 0.1, 9), (4, 0.1, 8), (2, 0.3, 10)):
+		play = Play(redis, nodes=nodes)
+		a, b = begin(play, 'a', 'b', share=share)
+		tap.is_(lend_all(a, b), lease, f'{nodes - 2} of {nodes} names were never seen, the share is {share}: {10 - lease} of 10 are kept for them')
+
 def server_is_another(tap, redis):
 	play = Play(redis)
 	a, b = begin(play, 'a', 'b')
@@ -149,4 +201,7 @@ with Tap() as tap, Redis() as redis:
 	asked_before(tap, redis)
 	limit_falls(tap, redis)
 	shares_change(tap, redis)
+	begins_anew(tap, redis)
+	from_the_dead(tap, redis)
+	not_seen(tap, redis)
 	server_is_another(tap, redis)

@@ -175,15 +175,9 @@ static void say_mismatches(struct agent *a)
 
 static void take(struct agent *a, const struct wire_reply *reply, uint64_t now_ms)
 {
-	bool new_epoch;
-
-	if (!ledger_take(&a->ledger, reply, a->sent_ms, now_ms, &new_epoch)) {
+	if (!ledger_take(&a->ledger, reply, a->sent_ms, now_ms)) {
 		stat_add(STAT_CLUSTER_LATE, 1);
 		return;
-	}
-	if (new_epoch) {
-		stat_add(STAT_CLUSTER_EPOCHS, 1);
-		log_warning("cluster", "Redis has lost its data, or is another one: leases are counted anew");
 	}
 	a->renewed_ms = a->sent_ms;
 	store_all(a, now_ms);
@@ -195,6 +189,14 @@ static void take(struct agent *a, const struct wire_reply *reply, uint64_t now_m
 	a->was_lost = false;
 	say_state(a, !a->ledger.draining ? CLUSTER_SHARING : a->ledger.left ? CLUSTER_LEFT : CLUSTER_LEAVING);
 	say_mismatches(a);
+}
+
+static void be_greeted(struct agent *a, const struct wire_reply *reply)
+{
+	if (!ledger_greeted(&a->ledger, reply))
+		return;
+	stat_add(STAT_CLUSTER_EPOCHS, 1);
+	log_warning("cluster", "Redis has lost its data, or is another one: leases are counted anew");
 }
 
 /* Once, until there is a good answer. True: it is news. */
@@ -239,6 +241,9 @@ static void on_answer(void *arg, const struct redisReply *from)
 	switch (reply.status) {
 	case WIRE_OK:
 		take(a, &reply, now_ms);
+		break;
+	case WIRE_HELLO:
+		be_greeted(a, &reply);
 		break;
 	case WIRE_NOT_LOADED: /* it has done nothing: the same again, with the script */
 		a->asking = true;

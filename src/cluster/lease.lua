@@ -4,25 +4,27 @@
 -- doc/cluster.md has the protocol and why it holds. No clock is read here. Each execution takes the next number of
 -- a counter (seq); nodes tell by these numbers what has lapsed, and whose promises still stand.
 --
--- KEYS[1]  the one key, a hash: epoch, run, was (the run before), seq, mature0, mature1; m: the members; l:NAME: the
---          leases of a limit
+-- KEYS[1]  the one key, a hash: epoch, run, was (the run before), seq, mature0, mature1; m: the members; o: those whose
+--          name has begun anew; l:NAME: the leases of a limit
 -- ARGV     incarnation, node, call, epoch it believes in, epoch to begin if there is none, run of this server, nodes,
---          share, lease_ttl, draining, registered in that epoch, q, sigma of limits without memory, sigma of those with
---          memory, rho (-1: none); then for each limit: name, has memory, configured, hold, want, the guaranteed share that
---          it would rise to now
--- Returns  { "ok", epoch, seq, again, members, nodes, then for each limit: lease, target, limit, guaranteed,
---          contended, mismatch } or { "stale" } or { "superseded" } or { "refused", why }
+--          share, lease_ttl, draining, its number from the greeting in that epoch, q, sigma of limits without memory, sigma of
+--          those with memory, rho (-1: none); then for each limit: name, has memory, configured, hold, want, the guaranteed
+--          share that it would rise to now
+-- Returns  { "ok", seq, again, members, nodes, then for each limit: lease, target, limit, guaranteed, contended,
+--          mismatch } or { "hello", epoch, number } or { "stale" } or { "superseded" } or { "refused", why }
 
 local key = KEYS[1]
 local inc, node, call, epoch, new_epoch, run = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local nodes, share, ttl, draining = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10] == '1'
-local registered, q = ARGV[11] == '1', tonumber(ARGV[12])
+local number, q = tonumber(ARGV[11]), tonumber(ARGV[12])
 local sigma, rho = { [0] = tonumber(ARGV[13]), tonumber(ARGV[14]) }, tonumber(ARGV[15])
 local FIRST, EACH = 16, 6
 local EPS = 1e-6
 
--- A member: a list, for it is stored. NO: the seq of its first request.
+-- A member: a list, for it is stored. NO: the number from its greeting.
 local M_INC, M_NODE, M_CALL, M_Q, M_NODES, M_SHARE, M_TTL, M_LEFT, M_NO = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- One whose name has begun anew: its workers may live on for a moment. SEQ: of the first request of its successor.
+local O_NO, O_Q, O_SEQ = 1, 2, 3
 -- The rows of a limit: one list of numbers, WIDTH for each member, which are much faster to read than a list of lists.
 -- NO is the member's. HELD is what others must leave to it: what it was told last, or what it holds above that: it may not have heard
 -- yet, and what runs ends at its own time only. GUARANTEED, too, is the larger of what it was told and what it says that it
@@ -33,8 +35,9 @@ local function unpacked(blob)
 	return blob and cmsgpack.unpack(blob) or {}
 end
 
-local head = redis.call('HMGET', key, 'epoch', 'run', 'seq', 'mature0', 'mature1', 'm', 'was')
-local seq, mature, members = tonumber(head[3] or 0), { [0] = head[4] == '1', head[5] == '1' }, unpacked(head[6])
+local head = redis.call('HMGET', key, 'epoch', 'run', 'seq', 'mature0', 'mature1', 'm', 'was', 'o')
+local seq, mature = tonumber(head[3] or 0), { [0] = head[4] == '1', head[5] == '1' }
+local members, olds = unpacked(head[6]), unpacked(head[8])
 
 -- It does not know that this server has become another one since it asked who it is: it shall ask again.
 if run == head[7] then
@@ -43,12 +46,15 @@ end
 -- Another server, or one that has lost what it knew: what was granted before is unknown.
 if not head[1] or head[2] ~= run or (epoch == head[1] and q > seq) then
 	redis.call('DEL', key)
-	seq, mature, members = 0, { [0] = false, false }, {}
+	seq, mature, members, olds = 0, { [0] = false, false }, {}, {}
 	redis.call('HSET', key, 'epoch', new_epoch, 'run', run, 'was', head[2] ~= run and head[2] or head[7] or '')
 	head[1] = new_epoch
 end
+-- Who is new in this epoch gets a number, and changes nothing before it comes again with that: by the numbers those that began earlier
+-- under a name are told from those that began later, whatever lay in a socket meanwhile.
 if epoch ~= head[1] then
-	epoch, registered, q, sigma, rho = head[1], false, 0, { [0] = 0, 0 }, -1
+	redis.call('HSET', key, 'seq', seq + 1)
+	return { 'hello', head[1], seq + 1 }
 end
 if rho < 0 then
 	rho = math.huge
@@ -56,12 +62,16 @@ end
 
 ---- who asks
 
-local me, same, by_no, left = nil, nil, {}, {} -- by_no: those that are active
+-- by_no: those that are active. promised: the q of all who may have a guaranteed share. anew: since when it is another's.
+local me, same, by_no, left, promised, anew = nil, nil, {}, {}, {}, {}
+for _, old in ipairs(olds) do
+	promised[old[O_NO]], anew[old[O_NO]] = old[O_Q], old[O_SEQ]
+end
 for i, m in ipairs(members) do
 	if m[M_LEFT] == 1 then
 		left[m[M_NO]] = true
 	else
-		by_no[m[M_NO]] = m
+		by_no[m[M_NO]], promised[m[M_NO]] = m, m[M_Q]
 	end
 	if m[M_INC] == inc then
 		me = m
@@ -72,13 +82,17 @@ end
 if me and call <= me[M_CALL] then
 	return { 'stale' }
 end
-if not me and registered then
+if not me and (q > 0 or same and number < members[same][M_NO]) then
 	return { 'superseded' }
 end
 if not me then
-	me = { inc, node, call, q, nodes, share, ttl, 0, seq + 1 }
-	if same then -- the node begins anew: what it leased before stands until it has lapsed
-		by_no[members[same][M_NO]] = nil
+	me = { inc, node, call, q, nodes, share, ttl, 0, number }
+	if same then -- the node begins anew: what it leased before, and its share, stand until they have surely lapsed
+		local old = members[same]
+		if old[M_LEFT] == 0 then
+			by_no[old[M_NO]], anew[old[M_NO]] = nil, seq + 1
+			table.insert(olds, { old[M_NO], old[M_Q], seq + 1 })
+		end
 		members[same] = me
 	else
 		table.insert(members, me)
@@ -86,7 +100,7 @@ if not me then
 end
 me[M_CALL], me[M_Q], me[M_NODES], me[M_SHARE], me[M_TTL], me[M_LEFT] = call, q, nodes, share, ttl, 0
 local my_no = me[M_NO]
-left[my_no], by_no[my_no] = nil, me
+left[my_no], by_no[my_no], promised[my_no] = nil, me, q
 
 local active, most, names = 0, 1, {}
 for _, m in ipairs(members) do
@@ -112,15 +126,17 @@ for i = #members, 1, -1 do -- who has left makes room for a new name
 end
 nodes = most
 
--- The part of each limit that a member keeps whatever happens, and that of names that were never seen.
-local shares = 0
+-- The part of each limit that a member keeps whatever happens, and that of names that were never seen: none of them has
+-- more than the largest here.
+local shares, largest = 0, 0
 for _, m in ipairs(members) do
-	shares = shares + (m[M_SHARE] > 0 and m[M_SHARE] or 1 / nodes)
+	local part = m[M_SHARE] > 0 and m[M_SHARE] or 1 / nodes
+	shares, largest = shares + part, math.max(largest, part)
 end
 if shares > 1 + EPS then
 	return { 'refused', 'cluster.share of all nodes together is above 1 with that of ' .. node }
 end
-local unseen = #members < nodes and math.max(0, 1 - shares) or 0
+local unseen = math.max(0, math.min(1 - shares, (nodes - #members) * largest))
 
 seq = seq + 1
 if sigma[0] >= 1 then
@@ -131,6 +147,12 @@ if sigma[0] >= 1 then
 end
 if sigma[1] >= 1 then
 	mature[1] = true
+end
+
+for i = #olds, 1, -1 do
+	if olds[i][O_SEQ] <= sigma[1] then
+		table.remove(olds, i)
+	end
 end
 
 ---- a limit
@@ -189,11 +211,12 @@ local function read_rows(name, memory)
 	local last = #rows
 	for i = 1, last, WIDTH do
 		local no, lapsed = rows[i], rows[i + R_SEQ] <= sigma[memory]
+		local over = (anew[no] or rows[i + R_SEQ]) <= sigma[memory] or left[no] and memory == 0
 		if no == my_no then
 			under, mine = rows[i + R_UNDER], to
 		end
-		if no == my_no or by_no[no] or not lapsed and not (left[no] and memory == 0) then -- else it has begun anew, or has left
-			if lapsed and by_no[no] and no ~= my_no then -- it has fallen to this by itself
+		if no == my_no or by_no[no] or not over then -- else it has begun anew, or has left, and it is over
+			if lapsed and no ~= my_no then -- it has fallen to this by itself
 				rows[i + R_HELD] = math.min(rows[i + R_HELD], rows[i + R_GUARANTEED])
 			end
 			if to < i then
@@ -223,17 +246,21 @@ local function answer(name, memory, configured, hold, want, g_held)
 	local my_want, my_share = all, guaranteed(limit)
 	local wants, shares, nos = { my_want }, { my_share }, { my_no }
 	for i = 1, last, WIDTH do
-		local m, held, share_of_it = by_no[rows[i]], rows[i + R_HELD], rows[i + R_GUARANTEED]
+		local no, most_of_it, share_of_it = rows[i], rows[i + R_HELD], rows[i + R_GUARANTEED]
 		if i == mine then
-			-- what it says now counts
-		elseif m and m[M_Q] >= rho then -- it has promised not to use more, for longer than we shall use ours
+			most_of_it = 0 -- what it says now counts
+		elseif promised[no] then
+			rest = rest - share_of_it
+			if promised[no] < rho then -- else it has promised not to use more, for longer than we shall use ours
+				most_of_it = math.max(most_of_it, share_of_it)
+			end
+		end
+		reserved = reserved + most_of_it
+		if i ~= mine and by_no[no] and promised[no] >= rho then
 			local k = #wants + 1
-			reserved, rest = reserved + held, rest - share_of_it
-			wants[k], shares[k], nos[k] = math.min(rows[i + R_WANT], limit), share_of_it, rows[i]
+			wants[k], shares[k], nos[k] = math.min(rows[i + R_WANT], limit), share_of_it, no
 			all = all + wants[k]
 		else
-			local most_of_it = m and math.max(held, share_of_it) or held
-			reserved, rest = reserved + most_of_it, rest - (m and share_of_it or 0)
 			pool = pool - most_of_it
 		end
 	end
@@ -255,8 +282,8 @@ local function answer(name, memory, configured, hold, want, g_held)
 	local contended = (all > pool or lease < target) and 1 or 0
 
 	local under = lease <= limit - reserved and limit or my_under
-	for k, number in ipairs({ my_no, configured, math.max(g, g_held), math.max(lease, hold), seq, my_want, under }) do
-		rows[mine + k - 1] = number
+	for k, value in ipairs({ my_no, configured, math.max(g, g_held), math.max(lease, hold), seq, my_want, under }) do
+		rows[mine + k - 1] = value
 	end
 	redis.call('HSET', key, 'l:' .. name, cmsgpack.pack(rows))
 	return lease, target, limit, g, contended, mismatch
@@ -264,7 +291,7 @@ end
 
 ---- all of them
 
-local reply = { 'ok', epoch, seq, q == 0 and 1 or 0, active, nodes }
+local reply = { 'ok', seq, q == 0 and 1 or 0, active, nodes }
 local uses = 0
 for i = FIRST, #ARGV, EACH do
 	local memory, hold = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
@@ -273,13 +300,13 @@ for i = FIRST, #ARGV, EACH do
 	if memory == 0 then
 		uses = uses + hold + granted[1]
 	end
-	for _, number in ipairs(granted) do
-		table.insert(reply, number)
+	for _, value in ipairs(granted) do
+		table.insert(reply, value)
 	end
 end
 if draining and uses == 0 then -- it may use nothing until it begins anew; what it has sent counts as long as it must
 	me[M_LEFT] = 1
 end
-redis.call('HSET', key, 'seq', seq, 'm', cmsgpack.pack(members), 'mature0', mature[0] and 1 or 0,
+redis.call('HSET', key, 'seq', seq, 'm', cmsgpack.pack(members), 'o', cmsgpack.pack(olds), 'mature0', mature[0] and 1 or 0,
 	'mature1', mature[1] and 1 or 0)
 return reply

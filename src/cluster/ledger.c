@@ -202,7 +202,7 @@ void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request)
 			.guaranteed = limit->now.schedule.rise_to };
 	}
 	request->epoch = l->epoch;
-	request->registered = l->q != 0;
+	request->number = l->number;
 	request->draining = l->draining;
 	request->ttl_ms = l->ttl_ms;
 	request->q = l->q;
@@ -227,7 +227,7 @@ static void forget_epoch(struct ledger *l, const char *epoch)
 {
 	snprintf(l->epoch, sizeof(l->epoch), "%s", epoch);
 	l->npast = l->past_at = 0;
-	l->q = l->kept_ms = 0;
+	l->number = l->q = l->kept_ms = 0;
 }
 
 void ledger_resume(struct ledger *l, const struct shm *shm)
@@ -257,17 +257,22 @@ void ledger_note(struct ledger *l, struct shm *shm)
 	cluster_note_renewal(shm, l->epoch, last, keep);
 }
 
-bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms,
-	bool *new_epoch_r)
+bool ledger_greeted(struct ledger *l, const struct wire_reply *reply)
+{
+	bool was_known = *l->epoch;
+
+	BUG_ON(reply->status != WIRE_HELLO);
+	forget_epoch(l, reply->epoch);
+	l->number = reply->seq;
+	l->again = true;
+	return was_known;
+}
+
+bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms)
 {
 	BUG_ON(reply->status != WIRE_OK || reply->ngrants != l->nasks);
-	*new_epoch_r = false;
 	if (received_ms >= sent_ms + l->v_ms)
 		return false;
-	if (strcmp(reply->epoch, l->epoch) != 0) {
-		*new_epoch_r = *l->epoch;
-		forget_epoch(l, reply->epoch);
-	}
 	remember(l, reply->seq, sent_ms, received_ms);
 	l->again = reply->again;
 	l->members = reply->members;

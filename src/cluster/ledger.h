@@ -38,7 +38,8 @@ struct ledger_limit {
 struct ledger {
 	uint64_t ttl_ms, v_ms, s_ms, w_ms, margin_ms;
 	char epoch[WIRE_EPOCH_BYTES];
-	uint64_t q; /* the last seq that we received in this epoch */
+	uint64_t number; /* from the greeting in this epoch, */
+	uint64_t q;	 /* the last seq that we received in it; 0: none but that */
 	struct cluster_renewal past[LEDGER_HISTORY];
 	unsigned npast, past_at; /* a ring: past_at is the next to be written */
 	uint64_t kept_ms;	 /* when the last one was sent of those that are kept in the segment */
@@ -71,11 +72,15 @@ uint64_t ledger_pace_ms(const struct ledger *l);
 void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request);
 
 /*
- * An answer to the last ledger_ask(), sent and received at these times. False: it came too late to be of use, and nothing
- * was changed. *new_epoch_r: Redis knew nothing of what was leased before.
+ * A greeting: this epoch is new to us. Leases stand as they are; all that was told by numbers, and what was promised, means nothing
+ * in it. To be asked again soon. True: we were known in another one, and Redis has lost that.
  */
-bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms,
-	bool *new_epoch_r) MUST_CHECK;
+bool ledger_greeted(struct ledger *l, const struct wire_reply *reply) MUST_CHECK;
+/*
+ * A lease, the answer to the last ledger_ask(), sent and received at these times. False: it came too late to be of use, and nothing
+ * was changed.
+ */
+bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent_ms, uint64_t received_ms) MUST_CHECK;
 /* What follows from it for limit i of the answer; to be stored. */
 void ledger_schedule(struct ledger *l, unsigned i, uint64_t sent_ms, uint64_t received_ms,
 	struct lease_schedule *schedule);

@@ -8,7 +8,7 @@
 
 #define HEAD_ARGS 15u
 #define ASK_ARGS 6u
-#define HEAD_PARTS 6u /* of a reply */
+#define HEAD_PARTS 5u /* of a reply */
 #define GRANT_PARTS 6u
 
 static void PRINTF_LIKE(2, 3) add(struct wire_args *args, const char *fmt, ...)
@@ -39,7 +39,7 @@ void wire_build(const struct wire_request *r, struct wire_args *args)
 	add(args, "%.15g", r->share);
 	add(args, "%" PRIu64, r->ttl_ms);
 	add(args, "%d", r->draining);
-	add(args, "%d", r->registered);
+	add(args, "%" PRIu64, r->number);
 	add(args, "%" PRIu64, r->q);
 	add(args, "%" PRIu64, r->sigma[0]);
 	add(args, "%" PRIu64, r->sigma[1]);
@@ -105,17 +105,14 @@ static bool parse_grant(const redisReply *from, size_t at, struct wire_grant *g)
 
 static void parse_ok(const redisReply *from, unsigned nasks, struct wire_reply *reply)
 {
-	const char *epoch = text_of(from, 1);
 	uint64_t again, members, nodes;
 
-	if (from->elements != HEAD_PARTS + GRANT_PARTS * nasks || !epoch || !*epoch ||
-		strlen(epoch) >= sizeof(reply->epoch) || !number_of(from, 2, WIRE_NUMBER_MOST, &reply->seq) ||
-		!reply->seq || !number_of(from, 3, 1, &again) || !number_of(from, 4, UINT32_MAX, &members) ||
-		!number_of(from, 5, UINT32_MAX, &nodes)) {
+	if (from->elements != HEAD_PARTS + GRANT_PARTS * nasks || !number_of(from, 1, WIRE_NUMBER_MOST, &reply->seq) ||
+		!reply->seq || !number_of(from, 2, 1, &again) || !number_of(from, 3, UINT32_MAX, &members) ||
+		!number_of(from, 4, UINT32_MAX, &nodes)) {
 		broken(reply, "the head of the answer is not what was expected");
 		return;
 	}
-	snprintf(reply->epoch, sizeof(reply->epoch), "%s", epoch);
 	reply->again = again;
 	reply->members = (unsigned)members;
 	reply->nodes = (unsigned)nodes;
@@ -127,6 +124,19 @@ static void parse_ok(const redisReply *from, unsigned nasks, struct wire_reply *
 			return;
 		}
 	reply->status = WIRE_OK;
+}
+
+static void parse_hello(const redisReply *from, struct wire_reply *reply)
+{
+	const char *epoch = text_of(from, 1);
+
+	if (!epoch || !*epoch || strlen(epoch) >= sizeof(reply->epoch) ||
+		!number_of(from, 2, WIRE_NUMBER_MOST, &reply->seq) || !reply->seq) {
+		broken(reply, "the greeting is not what was expected");
+		return;
+	}
+	snprintf(reply->epoch, sizeof(reply->epoch), "%s", epoch);
+	reply->status = WIRE_HELLO;
 }
 
 void wire_parse(const redisReply *from, unsigned nasks, struct wire_reply *reply)
@@ -144,6 +154,8 @@ void wire_parse(const redisReply *from, unsigned nasks, struct wire_reply *reply
 		broken(reply, "the answer is no list");
 	} else if (strcmp(status, "ok") == 0) {
 		parse_ok(from, nasks, reply);
+	} else if (strcmp(status, "hello") == 0) {
+		parse_hello(from, reply);
 	} else if (strcmp(status, "stale") == 0) {
 		reply->status = WIRE_STALE;
 	} else if (strcmp(status, "superseded") == 0) {

@@ -23,7 +23,8 @@ struct wire_request {
 	const char *incarnation, *node, *epoch, *new_epoch, *run;
 	uint64_t call, nodes, ttl_ms;
 	double share;
-	bool draining, registered;
+	bool draining;
+	uint64_t number;      /* from the greeting in this epoch; 0: there was none, or it is long known */
 	uint64_t q, sigma[2]; /* by `memory` */
 	int64_t rho;	      /* -1: none */
 	const struct wire_ask *ask;
@@ -39,7 +40,7 @@ struct wire_args {
 void wire_build(const struct wire_request *request, struct wire_args *args);
 void wire_release(struct wire_args *args);
 
-enum wire_status { WIRE_OK, WIRE_STALE, WIRE_SUPERSEDED, WIRE_REFUSED, WIRE_NOT_LOADED, WIRE_BROKEN };
+enum wire_status { WIRE_OK, WIRE_HELLO, WIRE_STALE, WIRE_SUPERSEDED, WIRE_REFUSED, WIRE_NOT_LOADED, WIRE_BROKEN };
 
 struct wire_grant {
 	uint64_t lease, target, limit, guaranteed;
@@ -48,9 +49,9 @@ struct wire_grant {
 
 struct wire_reply {
 	enum wire_status status;
-	char epoch[WIRE_EPOCH_BYTES];
-	char why[WIRE_WHY_BYTES]; /* REFUSED, BROKEN: in words */
-	uint64_t seq;
+	char epoch[WIRE_EPOCH_BYTES]; /* HELLO: the one that there is */
+	char why[WIRE_WHY_BYTES];     /* REFUSED, BROKEN: in words */
+	uint64_t seq;		      /* OK, HELLO */
 	bool again;
 	unsigned members, nodes;
 	struct wire_grant *grant; /* as many as were asked for; OK only */

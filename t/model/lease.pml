@@ -77,7 +77,7 @@
 #else
 #define PATIENCE V              /* a later reply would be of no use */
 #endif
-#define H 6                     /* renewals that a node remembers: no more can make a difference */
+#define H 8                     /* renewals that a node remembers: no more can make a difference */
 #define NONE 0                  /* epoch of a node that has never reached Redis */
 
 #define min(a, b) ((a) < (b) -> (a) : (b))
@@ -95,9 +95,12 @@ bit known[2], left[2], incarnation[2];
 byte rec_lease[2], rec_g[2];
 byte rec_seq[2];                /* of its last request */
 byte rec_q[2];                  /* of the last reply that it had received by then: it has promised something */
-/* the record of an incarnation before: stands until it has lapsed. Only node 0 is killed. */
+/*
+ * The record of the incarnation before, which has begun anew: its workers live on for a moment. So it is reserved for as before, but
+ * until it has lapsed from row_seq, when its successor came. row_was: number of its last request. Only node 0 is killed.
+ */
 bit row;
-byte row_lease, row_seq, row_q;
+byte row_lease, row_g, row_was, row_seq, row_q;
 
 /* ---- nodes ---- */
 
@@ -241,15 +244,16 @@ inline remember(i) {
  */
 #define KNOWN_BY(i, s) (reply_seq[i] == s || ask_sigma[i] == s || ask_rho[i] == s || ghost_sigma[i] == s || \
         ghost_rho[i] == s || h_seq[i * H] == s || h_seq[i * H + 1] == s || h_seq[i * H + 2] == s || \
-        h_seq[i * H + 3] == s || h_seq[i * H + 4] == s || h_seq[i * H + 5] == s)
+        h_seq[i * H + 3] == s || h_seq[i * H + 4] == s || h_seq[i * H + 5] == s || h_seq[i * H + 6] == s || \
+        h_seq[i * H + 7] == s)
 #define TOLD_OF(i, s) (rec_seq[i] == s || rec_q[i] == s || q[i] == s || ask_q[i] == s || ghost_q[i] == s || \
-        reply_seq[i] == s || first == s || row_seq == s || row_q == s)
+        reply_seq[i] == s || first == s || row_seq == s || row_was == s || row_q == s)
 #define USES(s) (KNOWN_BY(0, s) + 2 * TOLD_OF(1, s) + 4 * KNOWN_BY(1, s) + 8 * TOLD_OF(0, s))
 #define ARE_COMPARED(uses) (((uses) & 3) == 3 || ((uses) & 12) == 12)
 #define DOWN(x) x = x - (x >= n -> 1 : 0)
 
 inline all_down() {
-        DOWN(first); DOWN(row_seq); DOWN(row_q);
+        DOWN(first); DOWN(row_seq); DOWN(row_was); DOWN(row_q);
         DOWN(rec_seq[0]); DOWN(rec_q[0]); DOWN(q[0]); DOWN(reply_seq[0]);
         DOWN(rec_seq[1]); DOWN(rec_q[1]); DOWN(q[1]); DOWN(reply_seq[1]);
         DOWN(ask_q[0]); DOWN(ask_sigma[0]); DOWN(ask_rho[0]); DOWN(ghost_q[0]); DOWN(ghost_sigma[0]); DOWN(ghost_rho[0]);
@@ -315,6 +319,8 @@ inline done() {
 #define LAPSED(j) min(rec_lease[j], rec_g[j])
 #endif
 
+inline drop_row() { row = 0; row_lease = 0; row_g = 0; row_was = 0; row_seq = 0; row_q = 0 }
+
 /* What is to be left to the other member. */
 inline reserve(j, sigma, rho) {
         fresh = rho && rec_q[j] >= rho;
@@ -329,15 +335,20 @@ inline reserve(j, sigma, rho) {
         :: known[j] && !left[j] && !fresh -> high = (lapsed -> rec_g[j] : max(rec_lease[j], rec_g[j]))
         fi;
         if
-        :: row && sigma >= row_seq -> row = 0; row_lease = 0; row_seq = 0; row_q = 0
-        :: row && sigma < row_seq -> high = high + (rho && row_q >= rho -> row_lease : max(row_lease, G))
+        :: row && sigma >= row_seq -> drop_row()
+        :: row && sigma < row_seq ->
+                row_lease = (sigma >= row_was -> min(row_lease, row_g) : row_lease);
+                high = high + (rho && row_q >= rho -> row_lease : max(row_lease, row_g))
         :: else
         fi
 }
 
+/* The share stays the old one's until it has lapsed: it is guaranteed once. */
 inline take_over(i) {
         row = 1;
         row_lease = rec_lease[i];
+        row_g = rec_g[i];
+        row_was = rec_seq[i];
         row_q = rec_q[i];
 #ifdef MUTATE_ROW_LAPSES_AS_BEFORE
         row_seq = rec_seq[i];
@@ -346,7 +357,7 @@ inline take_over(i) {
 #endif
         rec_g[i] = 0;
 #ifdef MUTATE_WITHOUT_ROW
-        row = 0; row_lease = 0; row_q = 0; row_seq = 0;
+        drop_row();
 #endif
         skip
 }
@@ -376,7 +387,7 @@ inline script(i, inc, sigma, rho, hold, g_held, leaves) {
 #ifdef MUTATE_SHARES_AT_ONCE
         n = my_share[i]
 #else
-        n = min(my_share[i], LIMIT - (known[1 - i] -> rec_g[1 - i] : G))
+        n = min(my_share[i], minus(LIMIT, (known[1 - i] -> rec_g[1 - i] : G) + row_g))
 #endif
 }
 
@@ -492,15 +503,15 @@ inline answer_nobody(i) {
         drop_ghost(i)
 }
 
-/* Redis has a new epoch: what was told to the old one is nothing any more, what was promised is promised anew. */
+/* Redis has a new epoch: in that nothing was promised so far. Its number tells this incarnation from those before and after it. */
 inline begin_epoch(i) {
-        lease[i] = (age[i] < V -> lease[i] : IN_FORCE(i));
-#ifndef MUTATE_PROMISE_WITHOUT_KEEPING
-        promise[i] = 0;
-#endif
         forget_all(i);
         my_epoch[i] = epoch;
+#ifdef MUTATE_GREETED_HAS_PROMISED
         q[i] = reply_seq[i];
+#else
+        q[i] = 0;
+#endif
         drop(i)
 }
 
@@ -550,7 +561,7 @@ inline die(i) {
 inline lose_all() {
         known[0] = 0; left[0] = 0; incarnation[0] = 0; rec_lease[0] = 0; rec_g[0] = 0; rec_seq[0] = 0; rec_q[0] = 0;
         known[1] = 0; left[1] = 0; incarnation[1] = 0; rec_lease[1] = 0; rec_g[1] = 0; rec_seq[1] = 0; rec_q[1] = 0;
-        row = 0; row_lease = 0; row_seq = 0; row_q = 0;
+        drop_row();
         drop_ghost(0);
         drop_ghost(1);
         epoch++;
