@@ -49,7 +49,8 @@ static NORETURN void become_agent(struct master *m)
 	exit(agent_main(&heritage));
 }
 
-static void spawn(struct master *m, uint64_t now_ms)
+/* Claim: what only the agent keeps, so that it ends with it. */
+static void spawn(struct master *m, uint64_t now_ms, int claim)
 {
 	pid_t pid;
 
@@ -58,6 +59,7 @@ static void spawn(struct master *m, uint64_t now_ms)
 	pid = fork();
 	if (pid == 0)
 		become_agent(m);
+	close(claim);
 	if (pid < 0) {
 		log_error("master", "cannot start the cluster agent: %s", strerror(errno));
 		m->agent.spawn_ms = now_ms + BACKOFF_MAX_MS;
@@ -68,26 +70,23 @@ static void spawn(struct master *m, uint64_t now_ms)
 	log_debug("master", "cluster agent: started, pid %d", (int)pid);
 }
 
-/* That of the master before us: two must not write leases at once. */
-static bool has_predecessor(const struct master *m)
-{
-	struct cluster_reading node;
-
-	cluster_read(m->shm, &node);
-	return node.agent_pid && kill(node.agent_pid, 0) == 0;
-}
-
 uint64_t agent_tend(struct master *m, uint64_t now_ms)
 {
 	struct agent_proc *agent = &m->agent;
+	int claim;
 
 	if (agent->pid || !shm_is_clustered(m->shm) || m->upgrade.handed_over || shm_is_adopted(m->shm))
 		return UINT64_MAX;
 	if (now_ms < agent->spawn_ms)
 		return agent->spawn_ms;
-	if (has_predecessor(m))
+	claim = shm_claim_leases(m->shm);
+	if (claim == -EWOULDBLOCK) /* the agent of the master before us */
 		return now_ms + PREDECESSOR_MS;
-	spawn(m, now_ms);
+	if (claim < 0) {
+		log_error("master", "cannot start the cluster agent: the segment's file: %s", strerror(-claim));
+		return agent->spawn_ms = now_ms + BACKOFF_MAX_MS;
+	}
+	spawn(m, now_ms, claim);
 	return agent->pid ? UINT64_MAX : agent->spawn_ms;
 }
 

@@ -15,6 +15,7 @@
 #include "shm/layout.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -361,6 +362,25 @@ void shm_own(struct shm *shm)
 	shm->adopted = false;
 	atomic_store(&shm->header->draining, 0); /* the one before may have been told to leave meanwhile */
 	header_own(shm->header);
+}
+
+int shm_claim_leases(const struct shm *shm)
+{
+	int fd = open(shm->path, O_RDONLY | O_CLOEXEC), error = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		error = errno;
+	else if (st.st_dev != shm->dev || st.st_ino != shm->ino) /* a successor has put its own there */
+		error = ENOENT;
+	else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		error = errno;
+	if (!error)
+		return fd;
+	close(fd);
+	return -error;
 }
 
 void shm_close(struct shm *shm, bool remove)

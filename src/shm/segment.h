@@ -104,6 +104,12 @@ void shm_own(struct shm *shm);
 bool shm_master_lock(struct shm *shm, unsigned timeout_ms) MUST_CHECK;
 void shm_master_unlock(struct shm *shm);
 
+/*
+ * One process at a time may store leases (shm/lease.h), whoever the master is: a descriptor that it keeps, and with whose last copy its
+ * right ends, however it dies. -EWOULDBLOCK: another process has it; -ENOENT: the segment's file is gone; another -errno.
+ */
+int shm_claim_leases(const struct shm *shm) MUST_CHECK;
+
 /* Attach read-only; refuses politely what is not ready, of another ABI or layout. */
 struct shm *shm_attach(const char *path, char *error_r);
 /* Unmap; the maker (the master) passes true to remove the file as well. */

@@ -380,6 +380,33 @@ START_TEST(whenever_the_writer_dies_there_is_a_whole_schedule)
 }
 END_TEST
 
+START_TEST(one_process_may_store_leases_and_its_right_dies_with_it)
+{
+	struct shm *shm = clustered();
+	int claim = shm_claim_leases(shm), status;
+	pid_t pid;
+
+	ck_assert_int_ge(claim, 0);
+	ck_assert_int_eq(shm_claim_leases(shm), -EWOULDBLOCK);
+	pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	close(claim); /* as the master does: the agent has the last copy */
+	ck_assert_int_eq(shm_claim_leases(shm), -EWOULDBLOCK);
+	kill(pid, SIGSTOP);
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	ck_assert_int_eq(shm_claim_leases(shm), -EWOULDBLOCK);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	claim = shm_claim_leases(shm);
+	ck_assert_int_ge(claim, 0);
+	close(claim);
+	unlink(unit_path);
+	ck_assert_int_eq(shm_claim_leases(shm), -ENOENT);
+}
+END_TEST
+
 START_TEST(a_worker_may_die_while_it_ends_one_too_many)
 {
 	struct shm *shm = clustered();
@@ -423,5 +450,5 @@ int main(void)
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
 #endif
-		whenever_the_writer_dies_there_is_a_whole_schedule);
+		one_process_may_store_leases_and_its_right_dies_with_it, whenever_the_writer_dies_there_is_a_whole_schedule);
 }
