@@ -14,10 +14,6 @@ SEED = int(os.environ.get('HEADGATE_CLUSTER_SEED', 4711))
 LIMIT, TTL = 12, 2.0
 CLIENTS, FEW = 13, 2	# at a node: enough for all of it, and not
 
-def children(pid):
-	with open(f'/proc/{pid}/task/{pid}/children') as file:
-		return [int(p) for p in file.read().split()]
-
 class Show:
 	def __init__(self, tap, sim, redis, nodes):
 		self.tap, self.sim, self.redis, self.nodes = tap, sim, redis, nodes
@@ -30,12 +26,8 @@ class Show:
 		"""The host is gone: all its processes at once. It comes back."""
 		n = self.random.randrange(3)
 		node = self.nodes[n]
-		pids = children(node.pid) + [node.pid]
-		for pid in [node.pid] + pids:	# the master first, so that it replaces nobody
-			try:
-				os.kill(pid, signal.SIGKILL)
-			except ProcessLookupError:
-				pass
+		for pid in [node.pid] + children(node.pid):	# the master first, so that it replaces nobody
+			kill(pid)
 		await asyncio.to_thread(node.end, signal.SIGKILL)
 		node.stopped = True
 		self.loads[n].wanted = 0

@@ -96,6 +96,19 @@ class Node(Gate):
 		return (self.cluster() or {}).get('agent_pid', 0)
 
 
+def children(pid):
+	with open(f'/proc/{pid}/task/{pid}/children') as file:
+		return [int(p) for p in file.read().split()]
+
+
+def kill(pid, sig=signal.SIGKILL):
+	"""It may be gone already."""
+	try:
+		os.kill(pid, sig)
+	except ProcessLookupError:
+		pass
+
+
 class Cluster:
 	def __init__(self, tap, redis, sim, n, **config):
 		self.tap, self.redis, self.sim, self.n, self.config = tap, redis, sim, n, config
