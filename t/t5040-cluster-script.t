@@ -195,6 +195,20 @@ def server_is_another(tap, redis):
 	b.ask()
 	tap.is_(play.epoch, epoch, 'it joins the one that there is')
 
+def crowd(tap, redis):
+	"""More members than Redis can serve at this lease_ttl."""
+	play = Play(redis, nodes=300)
+	play.key = 'headgate'
+	run = ':'.join(re.search(rf'{name}:(\w+)', redis.command('INFO', section)).group(1)
+		for section, name in (('server', 'run_id'), ('replication', 'master_replid')))
+	for n in range(270):
+		player = play.player(f'n{n}')
+		player.run = run
+		player.ask()
+	with Sim() as sim, Node(tap, redis, sim, 'a', 300, ttl='5s', http_client={'concurrent_requests': 600}) as node:
+		line = node.wait_line(r'cluster: 271 nodes with 2 limits ask Redis for more than a quarter of its time; give cluster.lease_ttl (\d+)s or more')
+		tap.ok(line and int(line[1]) > 5, 'a lease_ttl that is too short for so many nodes is said, and which one would do')
+
 with Tap() as tap, Redis() as redis:
 	leaving(tap, redis)
 	cut_off(tap, redis)
@@ -205,3 +219,4 @@ with Tap() as tap, Redis() as redis:
 	from_the_dead(tap, redis)
 	not_seen(tap, redis)
 	server_is_another(tap, redis)
+	crowd(tap, redis)

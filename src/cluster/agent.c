@@ -43,6 +43,7 @@ struct agent {
 	struct wire_args args; /* of the request under way */
 	bool up, asking, loaded;
 	bool was_lost;		   /* and that was said */
+	bool crowded;		   /* so was that lease_ttl is too short for so many */
 	uint64_t sent_ms, renewed_ms, quiet_until_ms; /* renewed: when what the last lease came from was sent */
 	uint64_t leave_ms; /* TERM came: leave by then; 0: it did not */
 	bool leaving;
@@ -154,6 +155,19 @@ static void say_state(struct agent *a, enum cluster_state state)
 		log_info("cluster", "everything was given back");
 }
 
+/* Once, until it fits again. */
+static void say_load(struct agent *a)
+{
+	uint64_t ttl_ms = a->heritage->conf->cluster_lease_ttl_ms, need_ms = ledger_bearable_ttl_ms(&a->ledger);
+	bool crowded = ttl_ms < need_ms;
+
+	if (crowded && !a->crowded)
+		log_warning("cluster", "%u nodes with %u limits ask Redis for more than a quarter of its time; give cluster.lease_ttl "
+			"%" PRIu64 "s or more, or make groups of nodes with a cluster.redis.prefix and a part of the limits each",
+			a->ledger.members, a->ledger.nasks, (need_ms + 999) / 1000);
+	a->crowded = crowded;
+}
+
 static void say_mismatches(struct agent *a)
 {
 	for (unsigned i = 0; i < a->ledger.nlimits; i++) {
@@ -189,6 +203,7 @@ static void take(struct agent *a, const struct wire_reply *reply, uint64_t now_m
 	a->was_lost = false;
 	say_state(a, !a->ledger.draining ? CLUSTER_SHARING : a->ledger.left ? CLUSTER_LEFT : CLUSTER_LEAVING);
 	say_mismatches(a);
+	say_load(a);
 }
 
 static void be_greeted(struct agent *a, const struct wire_reply *reply)

@@ -6,8 +6,12 @@
 #include "base/bug.h"
 
 #define FAST_MS 100u	   /* requests are not sent oftener than this, */
-#define FAST_MEMBER_MS 2u  /* nor than this for each member, */
-#define FAST_SHARE 100u	   /* nor than this part of lease_ttl */
+#define FAST_SHARE 100u	   /* nor than this part of lease_ttl, */
+#define FAST_LOAD 4u	   /* nor than takes this part of Redis' time (a quarter) if all members are in haste */
+#define REST_SHARE 3u	   /* and not seldomer than so often in lease_ttl */
+/* What a renewal takes Redis, and more for each row that it looks at: measured by bench/cluster. */
+#define RENEWAL_US 100u
+#define ROW_US 3u
 #define LOOK_BACK_MS 500u  /* what is wanted is the most of so long */
 
 void ledger_open(struct ledger *l, uint64_t ttl_ms)
@@ -139,14 +143,31 @@ void ledger_look(struct ledger *l, const struct shm *shm, uint64_t now_ms)
 
 /* ---- asking ---- */
 
+/* If all members renew this often, Redis is busy for 1 / FAST_LOAD of the time. */
+static uint64_t bearable_ms(const struct ledger *l)
+{
+	return FAST_LOAD * (uint64_t)l->members * (RENEWAL_US + ROW_US * (uint64_t)l->members * l->nasks) / 1000;
+}
+
+uint64_t ledger_bearable_ttl_ms(const struct ledger *l)
+{
+	return REST_SHARE * bearable_ms(l);
+}
+
+/* Something is to be handed back: what was said to be held is above the target, or others are short of what lies idle here. */
+static bool is_to_give(const struct ledger_limit *limit)
+{
+	return limit->handing_back || (limit->granted && limit->grant.contended && want_of(limit) < limit->now.limit);
+}
+
 uint64_t ledger_pace_ms(const struct ledger *l)
 {
-	uint64_t fast = max(FAST_MS, max(FAST_MEMBER_MS * (uint64_t)l->members, l->ttl_ms / FAST_SHARE));
-	uint64_t rest = l->ttl_ms / 3;
-	bool in_haste = l->again || l->contended || l->outgrown || l->draining;
+	uint64_t fast = max(FAST_MS, max(bearable_ms(l), l->ttl_ms / FAST_SHARE));
+	uint64_t rest = l->ttl_ms / REST_SHARE;
+	bool in_haste = l->again || l->outgrown || l->draining;
 
 	for (unsigned i = 0; i < l->nlimits && !in_haste; i++)
-		in_haste = l->limit[i].handing_back;
+		in_haste = is_to_give(&l->limit[i]);
 	return in_haste && fast < rest ? fast : rest;
 }
 
@@ -277,7 +298,6 @@ bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent
 	l->again = reply->again;
 	l->members = reply->members;
 	l->nodes = reply->nodes;
-	l->contended = false;
 	l->mismatches = 0;
 	l->left = l->draining && l->holds_nothing;
 	for (unsigned i = 0; i < l->nasks; i++) {
@@ -285,7 +305,6 @@ bool ledger_take(struct ledger *l, const struct wire_reply *reply, uint64_t sent
 
 		limit->grant = reply->grant[i];
 		limit->granted = true;
-		l->contended |= limit->grant.contended;
 		l->mismatches += limit->grant.mismatch;
 		l->left &= !limit->grant.lease || limit->subject.memory_ms;
 	}

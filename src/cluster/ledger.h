@@ -44,7 +44,7 @@ struct ledger {
 	unsigned npast, past_at; /* a ring: past_at is the next to be written */
 	uint64_t kept_ms;	 /* when the last one was sent of those that are kept in the segment */
 	unsigned members, nodes, mismatches;
-	bool again, contended, outgrown;
+	bool again, outgrown;
 	uint64_t half_ms; /* when the half of the look-back began */
 	bool draining;
 	bool holds_nothing; /* so it was said in the last request, but for what counts for a window longer */
@@ -68,6 +68,8 @@ void ledger_note(struct ledger *l, struct shm *shm);
 void ledger_look(struct ledger *l, const struct shm *shm, uint64_t now_ms);
 /* When the next request is due, counted from when the last one was sent. */
 uint64_t ledger_pace_ms(const struct ledger *l);
+/* The least lease_ttl with which so many members and limits take Redis no more than a quarter of its time at rest. */
+uint64_t ledger_bearable_ttl_ms(const struct ledger *l);
 /* What is to be said now: epoch, promises, what is held and wanted. The texts are the ledger's. */
 void ledger_ask(struct ledger *l, uint64_t now_ms, struct wire_request *request);
 

@@ -309,6 +309,59 @@ START_TEST(all_that_is_used_is_said_to_be_held)
 }
 END_TEST
 
+/* In haste, then at rest: where what is wanted by a node, or is idle, says so, and not because others are short. */
+START_TEST(in_haste_is_whose_share_does_not_fit)
+{
+	struct shm *shm = open_ledger();
+	uint64_t now = clock_boot_ms();
+	struct gate_ticket tickets[6] = { 0 };
+	struct lease_schedule s;
+	struct gate_line *line;
+	const struct lease_subject permits = { .kind = LEASE_GATE, .number = SHM_GATE_PROVIDER(0), .configured = 25 };
+
+	shm_bind(shm, 0, NULL);
+	line = gate_line_open(shm, SHM_GATE_PROVIDER(0), NULL, NULL);
+	ledger_look(&ledger, shm, now);
+	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, false, false }, &s);
+	lease_write(shm, &permits, &s);
+	ledger.limit[0].grant.contended = false;
+	ledger_look(&ledger, shm, now);
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* it has some idle, and nobody wants it */
+	exchange(now + 10, now + 11, 2, (struct wire_grant){ 6, 6, 25, 8, true, false }, &s);
+	ledger.limit[0].grant.contended = false;
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100); /* somebody does */
+	for (unsigned i = 0; i < 6; i++)
+		ck_assert(gate_try(line, &tickets[i]));
+	ledger_look(&ledger, shm, now + 20);
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* all of it is used */
+	for (unsigned i = 0; i < 6; i++)
+		gate_leave(line, &tickets[i]);
+	gate_line_close(line);
+	ledger_release(&ledger);
+}
+END_TEST
+
+START_TEST(redis_is_not_asked_for_more_than_it_can_do)
+{
+	struct shm *shm = open_ledger();
+	uint64_t now = clock_boot_ms();
+	struct lease_schedule s;
+
+	ledger_look(&ledger, shm, now);
+	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, true, false }, &s);
+	ledger.again = true; /* in haste */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100);
+	ck_assert_uint_lt(ledger_bearable_ttl_ms(&ledger), 100);
+	ledger.members = 100; /* a renewal of 2 limits takes about 0.7 ms */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 280);
+	ck_assert_uint_eq(ledger_bearable_ttl_ms(&ledger), 840);
+	ledger.members = 1000; /* not even at rest */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3);
+	ck_assert_uint_eq(ledger_bearable_ttl_ms(&ledger), 73200);
+	ledger_release(&ledger);
+}
+END_TEST
+
 START_TEST(who_has_left_rises_to_nothing)
 {
 	struct shm *shm = open_ledger();
@@ -378,6 +431,7 @@ int main(void)
 {
 	UNIT_RUN("cluster", a_request_is_what_the_script_reads, an_answer_is_taken_apart, nothing_in_an_answer_is_trusted,
 		a_schedule_is_safe_if_nobody_acts_any_more, what_comes_too_late_changes_nothing, time_is_told_by_numbers,
-		all_that_is_used_is_said_to_be_held,
+		all_that_is_used_is_said_to_be_held, in_haste_is_whose_share_does_not_fit,
+		redis_is_not_asked_for_more_than_it_can_do,
 		who_has_left_rises_to_nothing, another_agent_goes_on_with_what_stands_in_the_segment);
 }
