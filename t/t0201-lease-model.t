@@ -53,10 +53,10 @@ MUTATIONS = [
 	('LEFT_KEEPS_SHARE', '-DLEAVES -DLATE=0'),      # who has left rises to his share
 	('SHARES_AT_ONCE', '-DSHARES -DLATE=0'),        # a share is given away before its owner knows
 	('WITHOUT_ROW', '-DKILLS=1 -DLATE=0'),          # what the workers of a dead master have is forgotten
+	('ROW_LAPSES_AS_BEFORE', '-DKILLS=1 -DLATE=0'), # or counts no longer than its last request tells, although they may have risen
 ]
 if LARGE:
 	MUTATIONS += [
-		('ROW_LAPSES_AS_BEFORE', '-DKILLS=1 -DLATE=0'),    # or lapses although they may have risen
 		('DEAD_KEEP_WHAT_IS_ABOVE', '-DKILLS=1 -DLATE=0'), # they keep what was called back
 	]
 

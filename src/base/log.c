@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/json_out.h"
 #include "base/log.h"
 #include "base/log_sink.h"
@@ -48,6 +49,15 @@ void log_reopened(void)
 {
 	log_sink_set(&out, out.given);
 	log_sink_set(&standard_error, STDERR_FILENO);
+}
+
+void log_reopen(int fd, const char *path, const char *room)
+{
+	int error = fd < 0 ? 0 : fd_reopen_log(fd, path, false);
+
+	log_reopened();
+	if (error)
+		log_error(room, "'%s': cannot open logging.file again: %s; lines go on into the old one", path, strerror(-error));
 }
 
 void log_on_loss(void (*fn)(void))

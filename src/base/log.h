@@ -34,6 +34,11 @@ enum log_room {
 void log_setup(int fd, enum log_level level, enum log_format format);
 /* The descriptor, or standard error, leads to another file now. */
 void log_reopened(void);
+/*
+ * Another process has made logging.file (path) anew: let this descriptor of it, which lines go to (-1: none), lead there. A failure
+ * is a line of the room into the old one.
+ */
+void log_reopen(int fd, const char *path, const char *room);
 /* To be called for each line that was lost; NULL: nobody. */
 void log_on_loss(void (*fn)(void));
 /* One room's own level; until the next log_setup(). */

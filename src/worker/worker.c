@@ -235,12 +235,8 @@ static void on_quit(evutil_socket_t fd, short what, void *arg)
 static void on_reopen(evutil_socket_t fd, short what, void *arg)
 {
 	const struct heritage *h = ((struct worker *)arg)->heritage;
-	int error = h->log_fd < 0 ? 0 : fd_reopen_log(h->log_fd, h->conf->log_file, false);
 
-	log_reopened();
-	if (error)
-		log_error("worker", "'%s': cannot open logging.file again: %s; lines go on into the old one",
-			h->conf->log_file, strerror(-error));
+	log_reopen(h->log_fd, h->conf->log_file, "worker");
 }
 
 static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)

@@ -8,6 +8,7 @@
 
 #include "shm/gate.h"
 #include "shm/layout.h"
+#include "shm/lease.h"
 #include "shm/reclaim.h"
 #include "shm/segment.h"
 #include "shm/window.h"
@@ -62,13 +63,11 @@ static inline void unit_place(void)
 	atexit(unit_remove);
 }
 
-/* One gate, one window, one provider. */
-static inline struct shm *unit_segment(uint64_t gate_limit, uint32_t window_limit, uint32_t window_ms)
+static inline struct shm *unit_segment_of(const struct shm_gate_spec *gates, uint32_t ngates, uint32_t window_limit, uint32_t window_ms)
 {
-	const struct shm_gate_spec gate = { "test.gate", gate_limit };
 	const struct shm_window_spec window = { "test.window", window_limit, window_ms };
 	const char *const providers[] = { "sim" };
-	const struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = 1, .gates = &gate, .nwindows = 1,
+	const struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = ngates, .gates = gates, .nwindows = 1,
 		.windows = &window, .nproviders = 1, .providers = providers };
 	char error[256];
 	struct shm *shm;
@@ -80,6 +79,24 @@ static inline struct shm *unit_segment(uint64_t gate_limit, uint32_t window_limi
 		unit_wake[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	shm_bind(shm, SHM_MASTER, unit_wake);
 	return unit_shm = shm;
+}
+
+/* One gate, one window, one provider. */
+static inline struct shm *unit_segment(uint64_t gate_limit, uint32_t window_limit, uint32_t window_ms)
+{
+	const struct shm_gate_spec gate = { "test.gate", gate_limit };
+
+	return unit_segment_of(&gate, 1, window_limit, window_ms);
+}
+
+/* The gates of a house with one provider, its window of a minute, and nothing leased so far. */
+static inline struct shm *unit_clustered(uint64_t places, uint64_t permits, uint32_t window_limit)
+{
+	const struct shm_gate_spec gates[] = { { "places", places }, { "permits", permits }, { "pool", 10 }, { "idle", 10 } };
+	struct shm *shm = unit_segment_of(gates, ARRAY_SIZE(gates), window_limit, 60000);
+
+	cluster_begin(shm, "here");
+	return shm;
 }
 
 static inline struct gate_line *unit_line(struct shm *shm, unsigned slot, gate_granted_fn granted, void *arg)

@@ -136,20 +136,8 @@ static struct ledger ledger;
 
 static struct shm *open_ledger(void)
 {
-	const struct shm_gate_spec gates[] = { { "places", 100 }, { "permits", 25 }, { "pool", 10 }, { "idle", 10 } };
-	const struct shm_window_spec window = { "rpm", 0, 60000 };
-	const char *const providers[] = { "sim" };
-	const struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = 4, .gates = gates, .nwindows = 1,
-		.windows = &window, .nproviders = 1, .providers = providers };
-	char error[256];
-	struct shm *shm;
-
-	unit_place();
-	shm = unit_shm = shm_create(unit_path, &spec, error);
-	ck_assert_msg(shm != NULL, "%s", error);
-	cluster_begin(shm, "here");
 	ledger_open(&ledger, T);
-	return shm;
+	return unit_clustered(100, 25, 0);
 }
 
 /* Redis has this epoch, and gives us this number. */

@@ -23,22 +23,9 @@ static const struct lease_subject the_tokens = { .kind = LEASE_TOKENS, .number =
 
 static struct shm *clustered(void)
 {
-	const struct shm_gate_spec gates[] = { { "places", 10 }, { "permits", 10 }, { "pool", 10 }, { "idle", 10 } };
-	const struct shm_window_spec window = { "rpm", 40, W };
-	const char *const providers[] = { "sim" };
-	const struct shm_spec spec = { .nslots = UNIT_SLOTS, .ngates = 4, .gates = gates, .nwindows = 1,
-		.windows = &window, .nproviders = 1, .providers = providers };
-	char error[256];
-	struct shm *shm;
+	struct shm *shm = unit_clustered(10, 10, 40);
 
-	unit_place();
-	shm = unit_shm = shm_create(unit_path, &spec, error);
-	ck_assert_msg(shm != NULL, "%s", error);
-	for (unsigned i = 0; i < UNIT_SLOTS; i++)
-		unit_wake[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	shm_bind(shm, SHM_MASTER, unit_wake);
 	tokens_set_limit(shm, 0, 1000, W);
-	cluster_begin(shm, "here");
 	return shm;
 }
 
