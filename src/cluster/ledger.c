@@ -7,8 +7,9 @@
 
 #define FAST_MS 100u	   /* requests are not sent oftener than this, */
 #define FAST_SHARE 100u	   /* nor than this part of lease_ttl, */
-#define FAST_LOAD 4u	   /* nor than takes this part of Redis' time (a quarter) if all members are in haste */
-#define REST_SHARE 3u	   /* and not seldomer than so often in lease_ttl */
+#define FAST_LOAD 2u	   /* nor than takes this part of Redis' time (the half) if all members are in haste; few are at once */
+#define REST_SHARE 3u	   /* and not seldomer than so often in lease_ttl, */
+#define REST_LOAD 4u	   /* which shall take it no more than this part */
 /* What a renewal takes Redis, and more for each row that it looks at: measured by bench/cluster. */
 #define RENEWAL_US 100u
 #define ROW_US 3u
@@ -143,15 +144,15 @@ void ledger_look(struct ledger *l, const struct shm *shm, uint64_t now_ms)
 
 /* ---- asking ---- */
 
-/* If all members renew this often, Redis is busy for 1 / FAST_LOAD of the time. */
-static uint64_t bearable_ms(const struct ledger *l)
+/* So long Redis is busy when each member renews once. */
+static uint64_t round_us(const struct ledger *l)
 {
-	return FAST_LOAD * (uint64_t)l->members * (RENEWAL_US + ROW_US * (uint64_t)l->members * l->nasks) / 1000;
+	return (uint64_t)l->members * (RENEWAL_US + ROW_US * (uint64_t)l->members * l->nasks);
 }
 
 uint64_t ledger_bearable_ttl_ms(const struct ledger *l)
 {
-	return REST_SHARE * bearable_ms(l);
+	return REST_SHARE * REST_LOAD * round_us(l) / 1000;
 }
 
 /* Something is to be handed back: what was said to be held is above the target, or others are short of what lies idle here. */
@@ -162,7 +163,7 @@ static bool is_to_give(const struct ledger_limit *limit)
 
 uint64_t ledger_pace_ms(const struct ledger *l)
 {
-	uint64_t fast = max(FAST_MS, max(bearable_ms(l), l->ttl_ms / FAST_SHARE));
+	uint64_t fast = max(FAST_MS, max(FAST_LOAD * round_us(l) / 1000, l->ttl_ms / FAST_SHARE));
 	uint64_t rest = l->ttl_ms / REST_SHARE;
 	bool in_haste = l->again || l->outgrown || l->draining;
 

@@ -341,7 +341,7 @@ START_TEST(redis_is_not_asked_for_more_than_it_can_do)
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100);
 	ck_assert_uint_lt(ledger_bearable_ttl_ms(&ledger), 100);
 	ledger.members = 100; /* a renewal of 2 limits takes about 0.7 ms */
-	ck_assert_uint_eq(ledger_pace_ms(&ledger), 280);
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 140);
 	ck_assert_uint_eq(ledger_bearable_ttl_ms(&ledger), 840);
 	ledger.members = 1000; /* not even at rest */
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3);
