@@ -31,8 +31,7 @@ def generation(gate):
 
 async def streams_survive(tap, sim, gate):
 	"""48 streams of 4 s over 4 workers, five generations."""
-	going, seen = [True], {'answers': 0, 'other': 0, 'errors': []}
-	comers = [asyncio.create_task(come_and_go(gate, going, seen)) for _ in range(3)]
+	knocking = Knocking(gate.port)
 	idle = [await ws_connect(gate.port) for _ in range(20)]
 	streams = [asyncio.create_task(stream_chat(gate.port, '[[sim:tokens=200,rate=50]]')) for _ in range(48)]
 	await asyncio.to_thread(wait_until, lambda: gate.health()['providers']['sim']['in_flight'] == 48)
@@ -52,10 +51,9 @@ async def streams_survive(tap, sim, gate):
 			codes.append(ws.close_code)
 			times.append(time.monotonic())
 	tap.is_(codes, [1012] * 20, 'idle WebSockets of before are closed with 1012')
-	going[0] = False
-	await asyncio.wait(comers)
-	tap.is_((seen['errors'], seen['other']), ([], 0), f'a client that comes again and again sees no error ({seen["answers"]} answers)')
-	tap.ok(seen['answers'] > 100, '... and it came often')
+	told = await asyncio.to_thread(knocking.end)
+	tap.is_((knocking.lost, knocking.refused), ([], 0), f'a client that comes once a millisecond sees no error: {told}')
+	tap.is_(knocking.answered, knocking.asked, '... each was answered')
 	left = lambda: len((gate.health() or {'workers': []})['workers']) == 4
 	tap.ok(await asyncio.to_thread(wait_until, left), 'the workers of before have left')
 	tap.is_(len(gate.grep(r'drain_timeout: cutting')), 0, '... by themselves')

@@ -27,53 +27,6 @@ def took_over(gate, start):
 	gate.port = int(line.group(1))
 	return int(line.group(2))
 
-class Knocking:
-	"""A client that connects once a millisecond; what became of each of them."""
-	def __init__(self, port):
-		self.port, self.going = port, True
-		self.answered, self.refused, self.lost = 0, 0, []
-	async def one(self):
-		try:
-			reader, writer = await asyncio.wait_for(asyncio.open_connection('127.0.0.1', self.port), 30)
-		except ConnectionRefusedError:
-			self.refused += 1
-			return
-		try:
-			writer.write(ASK)
-			text = await asyncio.wait_for(reader.read(), 30)
-			if text.startswith(b'HTTP/1.1 200 '):
-				self.answered += 1
-			else:
-				self.lost.append(repr(text[:60]))
-		except Exception as error:
-			self.lost.append(repr(error))
-		finally:
-			writer.transport.abort()
-	async def run(self):
-		tasks, due = set(), time.monotonic()
-		while self.going:
-			task = asyncio.create_task(self.one())
-			tasks.add(task)
-			task.add_done_callback(tasks.discard)
-			due = max(due + 0.001, time.monotonic() - 0.05)
-			await asyncio.sleep(max(0, due - time.monotonic()))
-			while len(tasks) > 400:
-				await asyncio.sleep(0.01)
-		if tasks:
-			await asyncio.wait(tasks)
-	async def during(self, change):
-		"""Knock, change, knock on; wait for all answers."""
-		run = asyncio.create_task(self.run())
-		while self.answered < 100:
-			await asyncio.sleep(0.005)
-		result = await asyncio.to_thread(change)
-		before = self.answered + self.refused
-		while self.answered + self.refused < before + 300:
-			await asyncio.sleep(0.005)
-		self.going = False
-		await run
-		return result
-
 async def another_port(tap, sim, gate):
 	streams = [asyncio.create_task(stream_chat(gate.port, '[[sim:tokens=150,rate=50]]')) for _ in range(20)]
 	await asyncio.to_thread(wait_until, lambda: gate.health()['providers']['sim']['in_flight'] == 20)

@@ -526,15 +526,38 @@ def say(gate, word):
 	return done.returncode, done.stdout + done.stderr
 
 
-async def come_and_go(gate, going, seen):
-	"""A client that connects again and again while going[0]: no connection and no request may fail."""
-	while going[0]:
-		try:
-			status = (await asyncio.to_thread(request, gate.port, 'GET', '/health/live', timeout=10))[0]
-			seen['answers'] += status == 200
-			seen['other'] += status != 200
-		except Exception as error:
-			seen['errors'].append(repr(error))
+class Knocking:
+	"""A client that connects once a millisecond (t/lib/knock.c), from now until end(); what became of each of them."""
+	def __init__(self, port):
+		self.dir = tempfile.mkdtemp(prefix='knock-')
+		program = os.path.join(self.dir, 'knock')
+		subprocess.run(['cc', '-O2', '-o', program, os.path.join(TOP, 't/lib/knock.c')], check=True)
+		self.process = Process([program, str(port)])
+
+	def __getattr__(self, name):
+		"""asked, answered, refused, lost (why), slowest_ms, seconds: so far."""
+		rows = self.process.grep('^{')
+		return json.loads(rows[-1] if rows else '{"asked":0,"answered":0,"refused":0,"lost":[]}')[name]
+
+	def wait(self, n):
+		"""Until n more of them have an answer, or are refused."""
+		before = self.answered + self.refused
+		return wait_until(lambda: self.answered + self.refused >= before + n, 60)
+
+	def end(self):
+		"""Nobody comes any more; all who came have their answer. A line to read."""
+		if self.process.end(seconds=60) != 0 or not self.over:
+			raise RuntimeError('knock: ' + '\n'.join(self.process.lines[-5:]))
+		shutil.rmtree(self.dir)
+		return f'{self.answered} answers, {self.asked / self.seconds:.0f} clients a second, the slowest took {self.slowest_ms} ms'
+
+	async def during(self, change):
+		"""Knock, change, knock on; wait for all answers."""
+		await asyncio.to_thread(self.wait, 100)
+		result = await asyncio.to_thread(change)
+		await asyncio.to_thread(self.wait, 300)
+		await asyncio.to_thread(self.end)
+		return result
 
 
 def by_node(tap, gate, script, package, checks, node='node', least=0, env=None):
