@@ -4,6 +4,7 @@
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from headgate import *
+from wsraw import hello
 
 SHAPE = dict(workers=4, concurrency={'max_connections': 500}, http_client={'concurrent_requests': 100, 'max_connections': 100})
 
@@ -74,6 +75,32 @@ async def spread(tap, sim, gate):
 	tap.is_(len(ends), 40, 'all 40 idle WebSockets were closed')
 	gap = ends[30] - ends[9]
 	tap.ok(gap > 0.6, f'... spread over drain_timeout, 3 s (the middle half over {gap:.2f} s)')
+
+def late(tap, sim, gate):
+	"""WebSockets of which a worker that drains knows only the connection yet are told as well."""
+	def open_late(how):
+		sockets = lambda: sum(w['sockets'] for w in gate.stat()['workers'])
+		wait_until(lambda: sockets() == 0)
+		clients = [socket.create_connection(('127.0.0.1', gate.port), timeout=20) for _ in range(8)]
+		wait_until(lambda: sockets() == 8)
+		pids = [w['pid'] for w in gate.stat()['workers'] if w['sockets']]
+		how()
+		wait_until(lambda: all(w['state'] == 'draining' for w in gate.stat()['workers'] if w['pid'] in pids))
+		for client in clients:
+			client.sendall(hello('/ws/chat'))
+		return clients
+	def code(client):
+		got = b''
+		while b'\x88' not in got and (part := client.recv(4096)):
+			got += part
+		client.close()
+		return got[:12], int.from_bytes(got.partition(b'\x88')[2][1:3], 'big')
+	clients = open_late(lambda: reloaded(gate, sim, server={'drain_timeout': 3, 'header_timeout': 17}))
+	tap.is_([code(client) for client in clients], [(b'HTTP/1.1 101', 1012)] * 8, 'WebSockets whose handshake comes when their worker drains: 1012')
+	clients = open_late(lambda: os.kill(gate.pid, signal.SIGQUIT))
+	tap.is_([code(client) for client in clients], [(b'HTTP/1.1 101', 1012)] * 8, '... when all drain, too')
+	gate.stopped = True
+	tap.is_((gate.child.wait(20), gate.grep('drain_timeout: cutting')), (0, []), '... and nobody was cut for that')
 
 async def limits_hold(tap, sim, gate):
 	"""Limits go up and down under load, with workers of two generations: at the simulator it is what was set last."""
@@ -183,3 +210,5 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 150) as sim
 		bad_file(tap, sim, gate)
 		restart_only(tap, sim, gate)
 		providers_come_and_go(tap, sim, gate)
+	with Gate(sim, tap, server={'drain_timeout': 3}, **SHAPE) as gate:
+		late(tap, sim, gate)

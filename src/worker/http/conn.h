@@ -76,11 +76,11 @@ struct http {
 	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
 	bool last_answers; /* each is the last on its connection */
-	bool drain_gently;	   /* idle clients have time */
+	bool drain_gently;	   /* clients that do nothing have time */
 	uint64_t drain_from_ms;	   /* since when, */
 	uint64_t drain_spread_ms;  /* how much, */
-	unsigned drain_websockets; /* how many share it, */
-	unsigned drain_told;	   /* and how many of them have heard */
+	uint64_t drain_websockets; /* how many share it, */
+	uint64_t drain_told;	   /* and how many of them have heard */
 	struct event *drain_tick;
 	/* durations with a queue each (common timeouts) */
 	const struct timeval *header_timeout;
@@ -271,8 +271,13 @@ void h2_close(struct http *http);
 void h2_begin(struct conn *c);
 /* Is this the beginning of the preface, or all of it (*whole_r)? */
 bool h2_is_preface(const char *bytes, size_t len, bool *whole_r);
-/* Let the client know that it should go; running streams end in their own time. */
-void h2_drain(struct conn *c);
+/*
+ * Let the client know that it should go; running streams end in their own time. The number of its WebSockets, which have
+ * not heard of it yet.
+ */
+unsigned h2_drain(struct conn *c);
+/* Tell that to so many of these at most, and to those that were opened since; how many heard it. */
+uint64_t h2_drain_websockets(struct conn *c, uint64_t most);
 /* It is closed at once: say so. */
 void h2_goodbye(struct conn *c);
 /* End all exchanges with this ending; free what hangs at c->h2. Harmless if nothing does. */

@@ -97,6 +97,7 @@ void h1_accept_ws(struct exchange *x, const struct exchange_header *h, unsigned 
 	buf_adds(&head, "\r\n");
 	c->ws = ws_new(&c->http->ws_common, x, &terms, &carrier, c);
 	c->phase = CONN_WEBSOCKET;
+	c->drain_told = false; /* what was told was a connection without an exchange */
 	conn_send(c, &(struct iovec){ head.data, head.len }, 1);
 	buf_release(&head);
 	buf_release(&extensions);

@@ -249,14 +249,44 @@ static void give_notice(struct h2 *h2)
 	nghttp2_submit_shutdown_notice(h2->session);
 }
 
-void h2_drain(struct conn *c)
+static void tell_drain(struct h2_stream *s)
+{
+	if (s->x_open && s->x.state != EXCHANGE_ENDED && s->x.app && s->x.app->on_drain)
+		s->x.app->on_drain(&s->x);
+}
+
+unsigned h2_drain(struct conn *c)
 {
 	struct h2_stream *s;
+	unsigned websockets = 0;
 
-	TAILQ_FOREACH(s, &c->h2->streams, entry)
-		if (s->x_open && s->x.state != EXCHANGE_ENDED && s->x.app && s->x.app->on_drain)
-			s->x.app->on_drain(&s->x);
+	TAILQ_FOREACH(s, &c->h2->streams, entry) {
+		if (s->ws)
+			websockets++;
+		else
+			tell_drain(s);
+	}
 	give_notice(c->h2);
+	return websockets;
+}
+
+uint64_t h2_drain_websockets(struct conn *c, uint64_t most)
+{
+	struct h2_stream *s;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH(s, &c->h2->streams, entry) {
+		if (n == most)
+			break;
+		if (!s->ws || s->drain_told)
+			continue;
+		s->drain_told = true;
+		n++;
+		tell_drain(s);
+	}
+	if (n)
+		conn_settle_later(c);
+	return n;
 }
 
 static void say_goodbye(struct h2 *h2)

@@ -62,6 +62,7 @@ struct h2_stream {
 	struct buf body;
 	struct exchange x;
 	struct h2_ws *ws; /* NULL: it carries none */
+	bool drain_told; /* it carries one, which has heard that we drain */
 	const struct timeval *watch; /* what the timer was last started with */
 	struct event timer;	     /* of the body's arrival, then of a client that takes nothing */
 };

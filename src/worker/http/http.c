@@ -218,29 +218,34 @@ static void tell_drain(struct conn *c)
 	if (!c->drain_told && c->x_open && c->x.state != EXCHANGE_ENDED && c->x.app->on_drain)
 		c->x.app->on_drain(&c->x);
 	if (!c->drain_told && c->h2)
-		h2_drain(c);
+		c->http->drain_websockets += h2_drain(c);
 	c->drain_told = true;
 	if (!c->http->drain_gently && conn_is_new(c))
 		conn_timer(c, conn_patience(c));
 	conn_settle_later(c);
 }
 
-/* As many of the WebSockets as their share of the time that has passed; at its end, all. */
+/*
+ * Tell as many of the WebSockets as their share of the time that has passed; at its end, all. One whose handshake came when
+ * we were draining already is among them.
+ */
 static void on_drain_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct http *http = arg;
 	uint64_t passed_ms = clock_ms() - http->drain_from_ms;
-	bool over = passed_ms >= http->drain_spread_ms;
-	uint64_t due = http->drain_websockets * passed_ms / http->drain_spread_ms;
+	uint64_t due = passed_ms >= http->drain_spread_ms ? UINT64_MAX
+							  : http->drain_websockets * passed_ms / http->drain_spread_ms;
 	struct conn *c, *next;
 
 	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
-		if (!over && http->drain_told >= due)
+		if (http->drain_told >= due)
 			return;
-		if (c->phase != CONN_WEBSOCKET || c->drain_told)
-			continue;
-		tell_drain(c);
-		http->drain_told++;
+		if (c->phase == CONN_WEBSOCKET && !c->drain_told) {
+			tell_drain(c);
+			http->drain_told++;
+		} else if (c->h2) {
+			http->drain_told += h2_drain_websockets(c, due - http->drain_told);
+		}
 	}
 }
 
@@ -361,15 +366,13 @@ void http_drain(struct http *http, uint64_t spread_ms)
 	http->drain_websockets = http->drain_told = 0;
 	stop_listening(http, false);
 	TAILQ_FOREACH_SAFE(c, &http->conns, entry, next) {
-		if (http->drain_gently && c->phase == CONN_WEBSOCKET)
+		if (c->phase == CONN_WEBSOCKET)
 			http->drain_websockets++;
 		else
 			tell_drain(c);
 	}
-	if (http->drain_gently)
-		event_add(http->drain_tick, &tick);
-	else
-		event_del(http->drain_tick);
+	event_add(http->drain_tick, &tick);
+	on_drain_tick(-1, 0, http);
 }
 
 void http_poll(struct http *http)
