@@ -219,13 +219,13 @@ struct stats_provider {
 	struct stats_phist hist[PHIST_COUNT];
 };
 
-/* What the agent of a cluster knows, and what it has to remember when it dies. The agent writes all but the first. */
 /* A renewal of the leases: the number that Redis gave it, and when, by clock_boot_ms(). The agent writes it, seq last. */
 struct shm_renewal {
 	_Atomic uint64_t seq; /* 0: none */
 	_Atomic uint64_t sent_ms, received_ms;
 };
 
+/* What the agent of a cluster knows, and what it has to remember when it dies. It writes what has no other writer below. */
 struct shm_cluster {
 	_Atomic uint32_t clustered; /* the master, once: limits are leased */
 	_Atomic uint32_t state;	    /* enum cluster_state */
