@@ -53,13 +53,15 @@ async def begins_anew(tap, sim, nodes):
 def agent_is(node, pid):
 	"""As if the kernel had given the pid of the dead agent to somebody else."""
 	path, = (os.path.join(node.run_dir, name) for name in os.listdir(node.run_dir) if name.startswith('segment'))
-	old = node.agent().to_bytes(4, 'little')
-	with open(path, 'r+b') as file:
+	old, new = node.agent().to_bytes(4, 'little'), pid.to_bytes(4, 'little')
+	with open(path, 'r+b', buffering=0) as file:
 		data = file.read()
-		at, = (n for n in range(0, len(data), 4) if data[n:n + 4] == old)
-		file.seek(at)
-		file.write(pid.to_bytes(4, 'little'))
-	return node.agent() == pid
+		for at in (n for n in range(0, len(data), 4) if data[n:n + 4] == old):
+			os.pwrite(file.fileno(), new, at)
+			if node.agent() == pid:
+				return True
+			os.pwrite(file.fileno(), old, at)	# it was another number
+	return False
 
 def killed_in_an_upgrade(tap, node):
 	old, agent = node.pid, node.agent()
