@@ -77,7 +77,7 @@ def nobody_waits(tap, sim, redis, nodes):
 		os.kill(redis.pid, signal.SIGCONT)
 		tap.ok(stopped < 1.5 * alone + 0.3, f'also while Redis is stopped: {stopped:.2f} ms ({state})')
 
-with Tap() as tap, Sim('--tokens', 10, '--rate', 25, '--jitter', 40) as sim:
+with Tap() as tap, Sim('--tokens', 25, '--rate', 25, '--jitter', 40) as sim:
 	single = asyncio.run(alone(sim))
 	sim.reset()
 	with Redis() as redis, Cluster(tap, redis, sim, 3, ttl='5s', http_client={'concurrent_requests': LIMIT}) as nodes:

@@ -50,10 +50,10 @@ async def begins_anew(tap, sim, nodes):
 	tap.at_most(sim.most_in_flight(), LIMIT, 'the simulator never saw more than the limit')
 	return again
 
-def agent_is(node, pid):
+def agent_is(node, agent, pid):
 	"""As if the kernel had given the pid of the dead agent to somebody else."""
 	path, = (os.path.join(node.run_dir, name) for name in os.listdir(node.run_dir) if name.startswith('segment'))
-	old, new = node.agent().to_bytes(4, 'little'), pid.to_bytes(4, 'little')
+	old, new = agent.to_bytes(4, 'little'), pid.to_bytes(4, 'little')
 	with open(path, 'r+b', buffering=0) as file:
 		data = file.read()
 		for at in (n for n in range(0, len(data), 4) if data[n:n + 4] == old):
@@ -64,16 +64,20 @@ def agent_is(node, pid):
 	return False
 
 def killed_in_an_upgrade(tap, node):
+	tap.ok(wait_until(lambda: node.agent() in children(node.pid)), 'it has an agent')
 	old, agent = node.pid, node.agent()
 	before = children(old)
-	tap.ok(agent_is(node, os.getpid()), 'the pid of a dead agent would be another process now')
+	tap.ok(agent_is(node, agent, os.getpid()), 'the pid of a dead agent would be another process now')
 	os.kill(old, signal.SIGUSR2)
 	wait_until(lambda: set(children(old)) - set(before))
 	successor, = set(children(old)) - set(before)
 	os.kill(old, signal.SIGSTOP)	# it shall not hand over
-	tap.ok(wait_until(lambda: len(children(successor)) == len(before) - 1), 'an upgrade: the new master has workers')
+	tap.ok(wait_until(lambda: children(successor), every=0.001), 'an upgrade: the new master has a worker')
+	os.kill(successor, signal.SIGSTOP)	# it shall hear of both at once: that its workers are ready, and that the old one is gone
 	os.kill(old, signal.SIGKILL)
 	node.stopped = True
+	wait_until(lambda: not alive(old))
+	os.kill(successor, signal.SIGCONT)
 	tap.ok(wait_until(lambda: (c := node.cluster()) and c['state'] == 'sharing' and c['agent_pid'] in children(successor)),
 		'the old one is killed in the middle of it: the new one has an agent')
 	tap.ok(wait_until(lambda: not alive(agent)), 'and the old one is gone')

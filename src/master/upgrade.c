@@ -312,13 +312,13 @@ void upgrade_take_over(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
 
-	if (!u->elder)
+	if (u->elder_fd < 0) /* open until we have; the elder may be gone by then */
 		return;
 	doors_leave_elder(m);
 	shm_own(m->shm);
 	if (!pidfile_write(m->pid_fd))
 		log_warning("master", "'%s': cannot write pid_file: %s", m->conf->pid_file, strerror(errno));
-	if (write(u->elder_fd, "", 1) != 1)
+	if (u->elder && write(u->elder_fd, "", 1) != 1)
 		log_warning("master", "upgrade: the old master does not hear us: %s", strerror(errno));
 	fd_close(&u->elder_fd);
 }
