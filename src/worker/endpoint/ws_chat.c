@@ -16,6 +16,7 @@
 #include "conf/conf.h"
 #include "shm/stats.h"
 #include "worker/endpoint/conversation.h"
+#include "worker/endpoint/delta.h"
 #include "worker/endpoint/ws_messages.h"
 #include <event2/event.h>
 
@@ -51,6 +52,7 @@ struct ws_request {
 	char *model;		   /* of the note */
 	char *user;	  /* the text asked, escaped */
 	size_t user_len;
+	struct delta_reader reader;
 	struct buf answer; /* escaped; of a plain body: the body */
 	const char *broken; /* why the answer cannot be used: ends at the end of the turn */
 	struct defer give_up;
@@ -75,6 +77,7 @@ static void request_free(struct ws_request *r)
 	defer_cancel(&r->give_up);
 	if (r->call)
 		call_cancel(r->call);
+	delta_release(&r->reader);
 	buf_release(&r->answer);
 	free(r->model);
 	free(r->user);
@@ -130,18 +133,6 @@ static void break_off(struct ws_request *r, const char *why)
 
 /* ---- what the provider says ----------------------------------------------------------- */
 
-/* What a delta may hold, and as which type of chunk it goes on. */
-struct delta_part {
-	const char *path;
-	const char *type;
-};
-static const struct delta_part delta_parts[] = {
-	{ "content", "text" },
-	{ "tool_calls", "tool_calls" },
-	{ "refusal", "refusal" },
-	{ "reasoning_content", "reasoning" },
-};
-
 /* Keep a part of the answer for the conversation, and for who wants it whole. */
 static void keep_text(struct ws_request *r, struct conversation_text text)
 {
@@ -159,39 +150,27 @@ static void keep_text(struct ws_request *r, struct conversation_text text)
 		buf_add(&r->answer, text.bytes, text.len);
 }
 
-static bool is_something(const struct json_find *found)
-{
-	return found->kind != JSON_IS_MISSING && found->kind != JSON_IS_NULL && found->len > 2;
-}
-
 static void on_event(struct provider_call *call, const char *data, size_t len, void *arg)
 {
 	struct ws_request *r = arg;
-	struct json_find delta = { .path = "choices[0].delta" }, found[ARRAY_SIZE(delta_parts)];
+	const struct conversation_text *part;
+	struct delta delta;
 
 	if (r->broken)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(found); i++)
-		found[i].path = delta_parts[i].path;
-	if (!json_scan(data, len, ENDPOINT_JSON_DEPTH, &delta, 1, NULL)) {
+	if (!delta_read(&r->reader, data, len, &delta)) {
 		break_off(r, "an event of the answer is not valid JSON");
 		return;
 	}
-	data += delta.offset; /* the few members of it cost less by themselves */
-	if (delta.kind != JSON_IS_OBJECT ||
-		!json_scan(data, delta.len, ENDPOINT_JSON_DEPTH, found, ARRAY_SIZE(found), NULL))
-		return;
-	if (found[0].kind == JSON_IS_STRING && found[0].len > 2) {
-		struct conversation_text text = { data + found[0].offset + 1, found[0].len - 2 };
-
+	part = delta.part;
+	if (part[DELTA_TEXT].len) {
 		if (r->streaming)
-			ws_say_text(r->chat->x, &r->id, text.bytes, text.len);
-		keep_text(r, text);
+			ws_say_text(r->chat->x, &r->id, part[DELTA_TEXT].bytes, part[DELTA_TEXT].len);
+		keep_text(r, part[DELTA_TEXT]);
 	}
-	for (size_t i = 1; i < ARRAY_SIZE(found); i++)
-		if (is_something(&found[i]))
-			ws_say_chunk(r->chat->x, &r->id, delta_parts[i].type,
-				data + found[i].offset, found[i].len);
+	for (size_t i = DELTA_TEXT + 1; i < DELTA_PARTS; i++)
+		if (part[i].len)
+			ws_say_chunk(r->chat->x, &r->id, delta_types[i], part[i].bytes, part[i].len);
 }
 
 static void on_head(struct provider_call *call, const struct provider_head *head, void *arg)
