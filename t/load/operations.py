@@ -48,13 +48,14 @@ class Client:
 		"""A socket that asyncio's transports may have."""
 		own = socket.socket()
 		own.setblocking(False)
+		own.bind(('127.0.0.1', 0))
+		self.port = own.getsockname()[1]
+		self.run.live[self.port] = self		# before a worker can have it
 		try:
 			await asyncio.get_running_loop().sock_connect(own, ('127.0.0.1', self.run.gate.port))
 		except OSError:
 			own.close()
 			raise
-		self.port = own.getsockname()[1]
-		self.run.live[self.port] = self
 		return own
 
 	async def stream(self):
@@ -70,7 +71,8 @@ class Client:
 		return ws
 
 	def close(self):
-		self.run.live.pop(self.port, None)
+		if self.run.live.get(self.port) is self:	# the port may be another's by now
+			del self.run.live[self.port]
 		if self.transport:
 			self.transport.abort()
 
@@ -123,12 +125,13 @@ class Run:
 		await asyncio.sleep(5 * n / STREAMS)
 		while self.going:
 			client = Client(self)
+			came = time.monotonic()
 			how = await ask(client)
 			client.close()
 			if how in ('whole', 'full') or (how == 'cut' and client.killed):
 				self.seen[kind, how, client.killed] += 1
 			else:
-				self.wrong.append(f'{kind}: {how}, its worker was {"killed" if client.killed else "not killed"}')
+				self.wrong.append(f'{kind}: {how} after {time.monotonic() - came:.1f} s at {client.owner}, its worker was {"killed" if client.killed else "not killed"}')
 			if how == 'full':
 				await asyncio.sleep(0.5)
 
@@ -169,7 +172,7 @@ class Run:
 			for name, value in (('places', health['connections']['active']), ('permits', health['providers']['sim']['in_flight']),
 					('places in the segment', stat['gates'][0]['used']), ('permits in the segment', stat['providers']['sim']['permits']['used'])):
 				self.most[name] = max(self.most[name], value)
-			if self.looks % 10 == 0:
+			if self.looks % 4 == 0:
 				await self.whose([w['pid'] for w in stat['workers']])
 			await asyncio.sleep(0.1)
 
