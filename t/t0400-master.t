@@ -134,6 +134,18 @@ def drain_with_work(tap):
 		gate.stopped = True
 		tap.is_(gate.child.wait(30), 0, '... then it leaves by itself, with status 0')
 
+def slow_stop(tap):
+	"""A worker that takes longer than a heartbeat to let go of its clients."""
+	if SANITIZED:
+		return tap.skip('a slow stop', 'AddressSanitizer comes first, or not at all')
+	with tempfile.TemporaryDirectory() as where:
+		library = os.path.join(where, 'slowclose.so')
+		subprocess.run(['cc', '-O2', '-shared', '-fPIC', '-o', library, os.path.join(TOP, 't/lib/slowclose.c')], check=True)
+		with Gate(NOBODY, tap, workers=1, env={'LD_PRELOAD': library}, concurrency={'connection_queue_size': 1000}) as gate:
+			clients = [socket.create_connection(('127.0.0.1', gate.port), timeout=20) for _ in range(500)]
+			tap.ok(wait_until(lambda: gate.stat()['workers'][0]['sockets'] == len(clients)), 'a worker with 500 connections')
+			tap.is_(gate.stop(), 0, '... that needs longer than a heartbeat to close them leaves as any other')
+
 def impatient(tap):
 	"""Two TERMs: workers that do not listen are killed at once."""
 	with Gate(NOBODY, tap, workers=2, server={'shutdown_timeout': 600, 'worker_timeout': 600}) as gate:
@@ -210,6 +222,6 @@ def command_line(tap):
 	tap.like(err, r'an address of this machine', '... and advice')
 
 with Tap() as tap:
-	for part in (boot_and_stop, deaths, hung, neighbours, drain, drain_with_work, impatient, orphans, one_address_one_master,
+	for part in (boot_and_stop, deaths, hung, neighbours, drain, drain_with_work, slow_stop, impatient, orphans, one_address_one_master,
 			run_directory, command_line):
 		part(tap)

@@ -125,17 +125,63 @@ async def limits_hold(tap, sim, gate):
 	stuck = await load.run(60, changes)
 	tap.is_((load.wrong, load.refused, stuck), (0, 0, 0), f'no answer was wrong, nobody refused or stuck ({load.complete} complete)')
 
-def at_once(tap, sim, gate):
-	"""From HUP until /health of any worker tells the new limit."""
-	took = []
-	for n in range(6):
-		write(gate, sim, concurrency={'max_connections': 300 + n}, http_client={'concurrent_requests': 50 + n, 'max_connections': 100})
-		started = time.monotonic()
+async def at_once(tap, sim, gate):
+	"""Under load, with a line: how long after HUP the simulator sees as many as may be now, or the last one too many begin; and
+	how long after it the last WebSocket comes that is turned away, or let in, as it was before."""
+	LOW, HIGH, PLACES = 20, 60, 30
+	going, probes, changes = [True], [], []
+	body = json.dumps(chat_body('[[sim:tokens=20,rate=100]]', stream=False)).encode()
+	async def chat():
+		reader, writer = await asyncio.open_connection('127.0.0.1', gate.port)
+		while going[0]:
+			writer.write(b'POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n' % len(body) + body)
+			head = await reader.readuntil(b'\r\n\r\n')
+			await reader.readexactly(int(re.search(rb'(?i)content-length: (\d+)', head).group(1)))
+		writer.close()
+	async def come():
+		while going[0]:
+			came = time.monotonic()
+			ws = await ws_connect(gate.port)
+			try:
+				await (await ws.ping())
+				probes.append((came, True))
+			except Exception:
+				probes.append((came, ws.close_code != 1013))
+			ws.transport.abort()
+	await asyncio.to_thread(reloaded, gate, sim)	# what follows changes limits only
+	await asyncio.to_thread(wait_until, lambda: [w['state'] for w in gate.health()['workers']] == ['ready'] * 4)
+	held = [await ws_connect(gate.port) for _ in range(PLACES)]
+	tasks = [asyncio.create_task(chat()) for _ in range(100)] + [asyncio.create_task(come()) for _ in range(8)]
+	for n in range(11):
+		if n == 1:
+			sim.reset()
+		write(gate, sim, concurrency={'max_connections': PLACES + 300 * (n % 2)}, http_client={'concurrent_requests': HIGH if n % 2 else LOW, 'max_connections': 100})
+		changes.append(time.monotonic())
 		hup(gate)
-		wait_until(lambda: (h := gate.health()) and (h['max_connections'], h['providers']['sim']['concurrent_requests']) == (300 + n, 50 + n), every=0.002)
-		took.append(time.monotonic() - started)
-	tap.diag('limits changed after ' + ' '.join(f'{t * 1000:.0f}' for t in took) + ' ms')
-	tap.ok(sorted(took)[2] < 0.1, f'changed limits hold within 100 ms ({sorted(took)[2] * 1000:.0f} ms)')
+		await asyncio.sleep(0.7)
+	going[0] = False
+	await asyncio.gather(*tasks)
+	tap.is_([ws.closed for ws in held], [False] * PLACES, 'who is in stays, whatever the limit')
+	for ws in held:
+		ws.transport.abort()
+	seen, running = [], 0	# when one began, how many there were before it
+	for row in sim.events():
+		if row['event'] == 'request':
+			seen.append((row['t_us'] / 1e6, running))
+		running += {'request': 1, 'done': -1}.get(row['event'], 0)
+	took = {name: [] for name in ('concurrent_requests raised', 'concurrent_requests lowered', 'max_connections raised', 'max_connections lowered')}
+	for n in range(1, 10):
+		since, until = changes[n:n + 2]
+		between = lambda rows: [(when - since, what) for when, what in rows if since < when < until]
+		if n % 2:
+			took['concurrent_requests raised'].append(min((t for t, before in between(seen) if before == HIGH - 1), default=9))
+			took['max_connections raised'].append(max((t for t, good in between(probes) if not good), default=0))
+		else:
+			took['concurrent_requests lowered'].append(max((t for t, before in between(seen) if before >= LOW), default=0))
+			took['max_connections lowered'].append(max((t for t, good in between(probes) if good), default=0))
+	tap.ok(len(seen) > 500 and len(probes) > 500, f'{len(seen)} requests and {len(probes)} WebSockets, 100 clients in line meanwhile')
+	for name, times in took.items():
+		tap.ok(sorted(times)[len(times) // 2] < 0.1, f'{name} by a reload under load: in force within 100 ms ({" ".join(f"{t * 1000:.0f}" for t in times)} ms)')
 
 def limits_only(tap, sim, gate):
 	reloaded(gate, sim)	# a known state
@@ -205,7 +251,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 150) as sim
 		asyncio.run(limits_hold(tap, sim, gate))
 	with Gate(sim, tap, allowed='nothing was changed|reload: .*headgate.yaml:', server={'drain_timeout': 3}, **SHAPE) as gate:
 		asyncio.run(spread(tap, sim, gate))
-		at_once(tap, sim, gate)
+		asyncio.run(at_once(tap, sim, gate))
 		limits_only(tap, sim, gate)
 		bad_file(tap, sim, gate)
 		restart_only(tap, sim, gate)

@@ -388,9 +388,19 @@ static void run(struct worker *w)
 	}
 }
 
+/* No heartbeat, no word of the master from now on: the rooms that they would be passed to are being closed. */
+static void close_ears(struct worker *w)
+{
+	for (int i = 0; i < EVENT_COUNT; i++) {
+		if (w->event[i])
+			event_free(w->event[i]);
+	}
+}
+
 /* Everything goes, in the reverse order; clients are cut, what they held is given back. */
 static void close_rooms(struct worker *w)
 {
+	close_ears(w);
 	if (w->http) {
 		http_close(w->http);
 		w->http = NULL;
@@ -409,10 +419,6 @@ static void close_rooms(struct worker *w)
 	if (w->admit)
 		admit_close(w->admit);
 	defer_run();
-	for (int i = 0; i < EVENT_COUNT; i++) {
-		if (w->event[i])
-			event_free(w->event[i]);
-	}
 	if (w->base)
 		event_base_free(w->base);
 	libevent_global_shutdown();
