@@ -89,7 +89,8 @@ async def nobody_waits(tap, gate):
 	tap.is_(ending(await ask(gate.port)), (200, None), 'queue_size 0: who finds a place is served')
 
 async def retry_after(gate, rate):
-	"""Two permits, 24 in line, each answer 20 tokens: what the 25th is told, and what the gate's books say."""
+	"""Two permits, 24 in line, each answer 20 tokens: what the first is told who finds the line full, and what the gate's
+	books say then."""
 	text = f'[[sim:tokens=20,rate={rate}]]'
 	tasks = [asyncio.create_task(stream_chat(gate.port, text)) for _ in range(26)]
 	done = lambda: sum(t.done() for t in tasks)
@@ -97,13 +98,16 @@ async def retry_after(gate, rate):
 		while done() <= more:
 			await asyncio.sleep(0.002)
 		tasks.append(asyncio.create_task(stream_chat(gate.port, text)))
-	while (line := await asyncio.to_thread(lambda: gate.stat()['gates'][1]))['waiting'] < 24:
+	before, turned_away = len(tasks), []
+	while not turned_away:	# the line moves on meanwhile
 		tasks.append(asyncio.create_task(stream_chat(gate.port, text)))
-	s = await ask(gate.port)
+		await asyncio.sleep(0.01)
+		turned_away = [t.result() for t in tasks[before:] if t.done() and t.result().status != 200]
+	line = await asyncio.to_thread(lambda: gate.stat()['gates'][1])
 	for task in tasks:
 		task.cancel()
 	await asyncio.gather(*tasks, return_exceptions=True)
-	return s, line
+	return turned_away[0], line
 
 def pace(tap, sim):
 	told = []

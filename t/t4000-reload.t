@@ -144,9 +144,10 @@ async def at_once(tap, sim, gate):
 			ws = await ws_connect(gate.port)
 			try:
 				await (await ws.ping())
-				probes.append((came, True))
+				good = True
 			except Exception:
-				probes.append((came, ws.close_code != 1013))
+				good = ws.close_code != 1013
+			probes.append((came, time.monotonic(), good))
 			ws.transport.abort()
 	await asyncio.to_thread(reloaded, gate, sim)	# what follows changes limits only
 	await asyncio.to_thread(wait_until, lambda: [w['state'] for w in gate.health()['workers']] == ['ready'] * 4)
@@ -167,12 +168,12 @@ async def at_once(tap, sim, gate):
 	seen, running = [], 0	# when one began, how many there were before it
 	for row in sim.events():
 		if row['event'] == 'request':
-			seen.append((row['t_us'] / 1e6, running))
+			seen.append((row['t_us'] / 1e6, row['t_us'] / 1e6, running))
 		running += {'request': 1, 'done': -1}.get(row['event'], 0)
 	took = {name: [] for name in ('concurrent_requests raised', 'concurrent_requests lowered', 'max_connections raised', 'max_connections lowered')}
 	for n in range(1, 10):
 		since, until = changes[n:n + 2]
-		between = lambda rows: [(when - since, what) for when, what in rows if since < when < until]
+		between = lambda rows: [(came - since, what) for came, told, what in rows if since < came and told < until]
 		if n % 2:
 			took['concurrent_requests raised'].append(min((t for t, before in between(seen) if before == HIGH - 1), default=9))
 			took['max_connections raised'].append(max((t for t, good in between(probes) if not good), default=0))
