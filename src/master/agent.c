@@ -98,7 +98,7 @@ bool agent_reaped(struct master *m, int pid, int status)
 	if (!agent->pid || pid != agent->pid)
 		return false;
 	agent->pid = 0;
-	cluster_set_agent(m->shm, 0);
+	cluster_unset_agent(m->shm, pid);
 	if (now_ms - agent->spawned_ms >= HEALTHY_MS)
 		agent->quick_deaths = 0;
 	for (unsigned i = 0; i < agent->quick_deaths && wait_ms < BACKOFF_MAX_MS; i++)
@@ -138,7 +138,7 @@ static void stop(struct master *m, int signo)
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
-	cluster_set_agent(m->shm, 0);
+	cluster_unset_agent(m->shm, pid);
 }
 
 void agent_hand_over(struct master *m)

@@ -385,3 +385,10 @@ void cluster_set_agent(struct shm *shm, int pid)
 {
 	atomic_store(&shm_cluster_at(shm)->agent_pid, pid);
 }
+
+void cluster_unset_agent(struct shm *shm, int pid)
+{
+	int32_t gone = pid;
+
+	atomic_compare_exchange_strong(&shm_cluster_at(shm)->agent_pid, &gone, 0);
+}

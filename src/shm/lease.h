@@ -120,7 +120,8 @@ void cluster_read_history(const struct shm *shm, struct cluster_history *h);
 void cluster_note_renewal(struct shm *shm, const char *epoch, const struct cluster_renewal *renewal, bool keep);
 /* The number of the next request, which no request of this incarnation had. */
 uint64_t cluster_next_call(struct shm *shm);
-/* The master. */
+/* The master: this is the agent; it is gone. By then another master may have one: that stays. */
 void cluster_set_agent(struct shm *shm, int pid);
+void cluster_unset_agent(struct shm *shm, int pid);
 
 #endif

@@ -394,6 +394,22 @@ START_TEST(one_process_may_store_leases_and_its_right_dies_with_it)
 }
 END_TEST
 
+START_TEST(the_agent_of_the_next_master_stays)
+{
+	struct shm *shm = clustered();
+	struct cluster_reading r;
+
+	cluster_set_agent(shm, 11);
+	cluster_set_agent(shm, 12);
+	cluster_unset_agent(shm, 11); /* its master hears of it late */
+	cluster_read(shm, &r);
+	ck_assert_int_eq(r.agent_pid, 12);
+	cluster_unset_agent(shm, 12);
+	cluster_read(shm, &r);
+	ck_assert_int_eq(r.agent_pid, 0);
+}
+END_TEST
+
 START_TEST(a_worker_may_die_while_it_ends_one_too_many)
 {
 	struct shm *shm = clustered();
@@ -437,5 +453,6 @@ int main(void)
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
 #endif
-		one_process_may_store_leases_and_its_right_dies_with_it, whenever_the_writer_dies_there_is_a_whole_schedule);
+		one_process_may_store_leases_and_its_right_dies_with_it, the_agent_of_the_next_master_stays,
+		whenever_the_writer_dies_there_is_a_whole_schedule);
 }
