@@ -38,11 +38,27 @@ async def redis_is_lost(tap, sim, redis, nodes):
 	tap.is_([w[0] for w in await asyncio.gather(*whole)], [200] * 4, 'requests of which nothing was seen stood in line again, and are answered')
 	tap.ok(a.grep(r"cluster: Redis at '.*' is out of reach: no answer in time") and a.grep('cluster: Redis is back'), 'the log tells both')
 
+def worker_of(node, clients):
+	"""Which of its workers has the connection from each of these local ports."""
+	with open('/proc/net/tcp') as file:
+		rows = [line.split() for line in file.readlines()[1:]]
+	port = lambda address: int(address.split(':')[1], 16)
+	inode = {port(row[2]): row[9] for row in rows if port(row[1]) == node.port}
+	owner = {}
+	for pid in node.workers().values():
+		for fd in os.listdir(f'/proc/{pid}/fd'):
+			try:
+				owner[os.readlink(f'/proc/{pid}/fd/{fd}')] = pid
+			except FileNotFoundError:
+				pass
+	return [owner[f'socket:[{inode[client]}]'] for client in clients]
+
 async def places_are_lost(tap, redis, nodes):
 	a = nodes[0]
 	held = a.health()['max_connections']
 	sockets = [await ws_connect(a.port) for _ in range(held)]
 	tap.ok(await until(lambda: a.health()['active_connections'] == held), f'one node has all {held} places')
+	workers = worker_of(a, [ws.local_address[1] for ws in sockets])
 	os.kill(redis.pid, signal.SIGSTOP)
 	tap.ok(await until(lambda: (h := a.health()) and h['active_connections'] == held // N), 'Redis stops: WebSockets above the guaranteed share are closed')
 	os.kill(redis.pid, signal.SIGCONT)
@@ -55,8 +71,8 @@ async def places_are_lost(tap, redis, nodes):
 		except asyncio.TimeoutError:
 			pass
 	tap.is_(codes, [1013] * (held - held // N), 'with 1013')
-	stay = [n for n, ws in enumerate(sockets) if ws.close_code is None]
-	tap.ok(sum(stay) / len(stay) < held / 3, f'mostly those who came first stay ({stay})')
+	stays = [[ws.close_code is None for ws, pid in zip(sockets, workers) if pid == worker] for worker in set(workers)]
+	tap.is_([sorted(there, reverse=True) for there in stays], stays, 'at each worker those who came first stay')
 	for ws in sockets:
 		await ws.close()
 

@@ -227,11 +227,11 @@ static bool is_news(struct agent *a, const char *why)
 static void refused(struct agent *a, const char *why)
 {
 	give_up(a);
+	say_state(a, CLUSTER_REFUSED);
 	if (is_news(a, why)) {
 		log_error("cluster", "refused: %s", why);
 		stat_add(STAT_CLUSTER_REFUSED, 1);
 	}
-	say_state(a, CLUSTER_REFUSED);
 }
 
 static void say_error(struct agent *a, const char *why)
