@@ -31,28 +31,15 @@ def pss_kb(gate):
 	"""Of memory that is nobody else's: pages of programs come and go as the kernel likes."""
 	return sum(int(re.search(r'Pss_Anon:\s+(\d+)', open(f'/proc/{pid}/smaps_rollup').read()).group(1)) for pid in gate.workers().values())
 
-def talk(gate, n, request, begin, last):
-	"""n connections at once; how many got the answer, and the connections."""
-	sockets, good = [], 0
-	for _ in range(n):
-		sockets.append(socket.create_connection(('127.0.0.1', gate.port), timeout=60))
-		sockets[-1].sendall(request)
-	for s in sockets:
-		got = b''
-		while last not in got and (more := s.recv(65536)):
-			got += more
-		good += got.startswith(begin) and last in got
-	return good, sockets
-
 def measure(tap, sim, name, request, begin, last, n, bound):
 	with Gate(sim, tap, workers=1, concurrency={'max_connections': 4000, 'connection_queue_size': 4000}, server={'keepalive_timeout': 300},
 			http_client={'concurrent_requests': 4000, 'max_connections': 4000, 'queue_size': 4000}) as gate:
-		_, warm = talk(gate, 20, request, begin, last)	# what is made once is there now
+		warm, _ = crowd(gate.port, 20, request, last)	# what is made once is there now
 		before = pss_kb(gate)
-		good, sockets = talk(gate, n, request, begin, last)
+		sockets, got = crowd(gate.port, n, request, last)
 		each = (pss_kb(gate) - before) / n
 		tap.diag(f'{name}: {each:.2f} kB')
-		tap.is_(good, n, f'{name}: {n} at once were answered')
+		tap.is_(sum(text.startswith(begin) and last in text for text in got), n, f'{name}: {n} at once were answered')
 		if SANITIZED:
 			tap.skip(f'{name}: memory', 'AddressSanitizer keeps what is freed')
 		else:

@@ -66,7 +66,7 @@ def one_host(tap, gate, sim):
 
 def streams(tap, gate, sim):
 	c = H2(gate.port)
-	ids = [c.chat(chat_body(f'[[sim:tokens={20 + n},rate=100]]')) for n in range(20)]
+	ids = [c.chat(chat_body(f'[[sim:tokens={20 + n},rate=25]]')) for n in range(20)]
 	tap.ok(c.run(lambda: c.done >= set(ids)), '20 streams on one connection end')
 	tap.is_([c.text(sid) for sid in ids], [sim_text(20 + n) for n in range(20)], 'each has its own tokens, all of them, in order')
 	tap.ok(all(c.parts[sid] > 10 for sid in ids), 'and had them one by one')

@@ -228,7 +228,9 @@ def providers_come_and_go(tap, sim, gate):
 			file.write(text)
 		hup(gate)
 		wait_until(lambda: reload_count(gate) > count)
-		return wait_until(lambda: generation(gate) != number)
+		# whoever of before answers once more knows nothing of it
+		return wait_until(lambda: (now := gate.health()) and now['generation'] != number and
+			all(w['state'] == 'draining' or w['generation'] == now['generation'] for w in now['workers']))
 	def answers(model):
 		return request(gate.port, 'POST', '/v1/chat/completions', chat_body(stream=False, model=model))[0]
 	with_providers([('one', 3)])

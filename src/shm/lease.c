@@ -242,6 +242,18 @@ void lease_read(const struct shm *shm, const struct lease_subject *s, struct lea
 	}
 }
 
+bool lease_next(const struct shm *shm, unsigned *i, struct lease_subject *s, struct lease_reading *r)
+{
+	while (*i < lease_count(shm)) {
+		lease_subject(shm, (*i)++, s);
+		if (!s->configured)
+			continue;
+		lease_read(shm, s, r);
+		return true;
+	}
+	return false;
+}
+
 void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule)
 {
 	struct shm_lease *lease = lease_of(shm, s->kind, s->number);

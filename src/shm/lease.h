@@ -58,6 +58,11 @@ struct lease_reading {
 };
 /* Zeroes where it is not leased. Costs a look at each slot of a window. */
 void lease_read(const struct shm *shm, const struct lease_subject *s, struct lease_reading *r);
+/*
+ * Of those that are configured, the first from number *i on: what it is, and what it has; *i is then behind it. False: there
+ * is none any more.
+ */
+bool lease_next(const struct shm *shm, unsigned *i, struct lease_subject *s, struct lease_reading *r) MUST_CHECK;
 /* The agent, or the master before it runs: from now on this holds. Wakes nobody. */
 void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule);
 /* How many may go on to run at this gate now, whatever its limit; UINT64_MAX: all. */

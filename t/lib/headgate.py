@@ -341,6 +341,20 @@ def raw(port, data, timeout=20, shut=False):
 		return got
 
 
+def crowd(port, n, request, last):
+	"""n connections at once that each send this and read up to `last`, or the end: the connections, and what came."""
+	sockets, got = [], []
+	for _ in range(n):
+		sockets.append(socket.create_connection(('127.0.0.1', port), timeout=60))
+		sockets[-1].sendall(request)
+	for s in sockets:
+		text = b''
+		while last not in text and (more := s.recv(65536)):
+			text += more
+		got.append(text)
+	return sockets, got
+
+
 # ---- asyncio clients ---------------------------------------------------------
 
 class Stream:

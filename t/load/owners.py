@@ -65,14 +65,8 @@ def main():
 		for name, request_bytes, last in CASES:
 			with Gate(sim, env={'LD_PRELOAD': library, 'HEAP_DIR': where}, workers=1, concurrency={'max_connections': many, 'connection_queue_size': many},
 					server={'keepalive_timeout': 300}, http_client={'concurrent_requests': many, 'max_connections': many, 'queue_size': many}) as gate:
-				before, sockets = held(gate, where), []
-				for _ in range(CLIENTS):
-					sockets.append(socket.create_connection(('127.0.0.1', gate.port), timeout=60))
-					sockets[-1].sendall(request_bytes)
-				for s in sockets:
-					got = b''
-					while last not in got and (more := s.recv(65536)):
-						got += more
+				before = held(gate, where)
+				sockets, _ = crowd(gate.port, CLIENTS, request_bytes, last)
 				each = {o: size / CLIENTS for o, size in (held(gate, where) - before).items() if size / CLIENTS >= 16}
 				print(f'### {name}: {sum(each.values()):,.0f} bytes\n\n| bytes | allocated by |\n| --- | --- |')
 				for o, size in sorted(each.items(), key=lambda row: -row[1]):

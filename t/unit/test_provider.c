@@ -222,12 +222,9 @@ START_TEST(write_timeout_when_the_request_is_not_taken)
 {
 	struct asked a = { 0 };
 	struct rig rig;
-	size_t len = 32 << 20;
-	char *body = xmalloc(len);
 
-	memset(body, ' ', len);
 	rig_open(&rig, &(struct rig_options){ .write_ms = 200 });
-	ask_body(&a, &rig, "/deaf", body, len);
+	ask_at_length(&a, &rig, "/deaf", 32 << 20);
 	RUN_UNTIL(&rig, a.ends);
 	ck_assert_int_eq(a.result.ending, END_WRITE_TIMEOUT);
 	asked_release(&a);
@@ -239,12 +236,9 @@ START_TEST(large_request_arrives)
 {
 	struct asked a = { 0 };
 	struct rig rig;
-	size_t len = 4 << 20;
-	char *body = xmalloc(len);
 
-	memset(body, ' ', len);
 	rig_open(&rig, &(struct rig_options){ 0 });
-	ask_body(&a, &rig, "/stream", body, len);
+	ask_at_length(&a, &rig, "/stream", 4 << 20);
 	RUN_UNTIL(&rig, a.ends);
 	ck_assert_int_eq(a.result.ending, END_COMPLETE);
 	asked_release(&a);

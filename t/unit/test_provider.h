@@ -629,6 +629,12 @@ static inline void ask(struct asked *a, struct rig *rig, const char *path)
 	ask_body(a, rig, path, xstrdup("{\"messages\":[]}"), 15);
 }
 
+/* The same with a body of so many spaces. */
+static inline void ask_at_length(struct asked *a, struct rig *rig, const char *path, size_t len)
+{
+	ask_body(a, rig, path, memset(xmalloc(len), ' ', len), len);
+}
+
 static inline void asked_release(struct asked *a)
 {
 	buf_release(&a->bytes);

@@ -247,7 +247,8 @@ static void times_out(const char *path, bool first_token, enum ending ending)
 	ck_assert_int_eq(a.result.ending, ending);
 	ck_assert_str_eq(a.result.limit, first_token ? "llm.providers.fake.http_client.first_token_timeout"
 						     : "llm.providers.fake.http_client.request_timeout");
-	ck_assert_uint_eq(rig.fake->requests, first_token ? 3 : 1);
+	ck_assert_uint_eq(a.result.attempts, first_token ? 3 : 1);
+	ck_assert_uint_ge(rig.fake->requests, 1); /* the time may be over before an attempt has arrived */
 	asked_release(&a);
 	rig_close(&rig);
 }

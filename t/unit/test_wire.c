@@ -201,12 +201,9 @@ START_TEST(refused_while_it_is_sent)
 {
 	struct asked a = { 0 };
 	struct rig rig;
-	size_t len = 32 << 20;
-	char *body = xmalloc(len);
 
-	memset(body, ' ', len);
 	rig_open(&rig, &(struct rig_options){ 0 });
-	ask_body(&a, &rig, "/refuses", body, len);
+	ask_at_length(&a, &rig, "/refuses", 32 << 20);
 	RUN_UNTIL(&rig, a.ends);
 	ck_assert_int_eq(a.result.ending, END_PROVIDER_STATUS);
 	ck_assert_int_eq(a.result.status, 413);

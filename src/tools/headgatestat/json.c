@@ -123,6 +123,8 @@ static json_t *cluster_object(const struct shm *shm)
 {
 	json_t *o = json_object(), *limits = json_object();
 	struct cluster_reading node;
+	struct lease_subject subject;
+	struct lease_reading r;
 
 	cluster_read(shm, &node);
 	put(o, "state", json_string(cluster_state_name(node.state)));
@@ -131,14 +133,7 @@ static json_t *cluster_object(const struct shm *shm)
 	put_number(o, "nodes", node.nodes);
 	put_number(o, "mismatches", node.mismatches);
 	put_number(o, "agent_pid", (uint64_t)node.agent_pid);
-	for (unsigned i = 0; shm_is_clustered(shm) && i < lease_count(shm); i++) {
-		struct lease_subject subject;
-		struct lease_reading r;
-
-		lease_subject(shm, i, &subject);
-		if (!subject.configured)
-			continue;
-		lease_read(shm, &subject, &r);
+	for (unsigned i = 0; shm_is_clustered(shm) && lease_next(shm, &i, &subject, &r);) {
 		put(limits, subject.name,
 			json_pack("{s:I,s:I,s:I,s:I}", "used", (json_int_t)r.used, "lease", (json_int_t)r.limit,
 				"guaranteed", (json_int_t)r.schedule.rise_to, "limit", (json_int_t)r.schedule.total));

@@ -110,6 +110,8 @@ static void print_providers(const struct shm *shm)
 static void print_cluster(const struct shm *shm)
 {
 	struct cluster_reading node;
+	struct lease_subject subject;
+	struct lease_reading r;
 
 	if (!shm_is_clustered(shm))
 		return;
@@ -117,17 +119,9 @@ static void print_cluster(const struct shm *shm)
 	printf("\nshared as '%s': %s, %u of %u hosts are known, agent %d\n%-62s %9s %9s %11s %9s\n", node.node,
 		cluster_state_name(node.state), node.members, node.nodes, node.agent_pid, "LIMIT", "IN USE", "HERE",
 		"GUARANTEED", "ALL");
-	for (unsigned i = 0; i < lease_count(shm); i++) {
-		struct lease_subject subject;
-		struct lease_reading r;
-
-		lease_subject(shm, i, &subject);
-		if (!subject.configured)
-			continue;
-		lease_read(shm, &subject, &r);
+	for (unsigned i = 0; lease_next(shm, &i, &subject, &r);)
 		printf("%-62.62s %9" PRIu64 " %9" PRIu64 " %11" PRIu64 " %9" PRIu64 "\n", subject.name, r.used, r.limit,
 			r.schedule.rise_to, r.schedule.total);
-	}
 }
 
 static void print_workers(const struct shm *shm)

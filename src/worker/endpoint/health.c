@@ -58,12 +58,6 @@ static void add_endings(struct buf *out, const char *name, enum ending from, enu
 	buf_adds(out, "}");
 }
 
-/* A limit of 0: none. */
-static uint64_t limit_of(const struct gate_reading *gate)
-{
-	return gate->limit == SHM_NO_LIMIT ? 0 : gate->limit;
-}
-
 /* The keys of clients by name, each with what it has of what it may have. */
 static void add_keys(struct buf *out, uint64_t now_ms)
 {
@@ -72,23 +66,18 @@ static void add_keys(struct buf *out, uint64_t now_ms)
 	buf_adds(out, ",\"keys\":{");
 	for (unsigned k = 0; k < shm_nclients(shm); k++) {
 		const char *name = shm_client_name(shm, k);
-		struct gate_reading places, requests;
-		struct window_reading rpm;
-		struct tokens_reading tpm;
+		double v[CLIENT_COUNT];
 
-		gate_read(shm, SHM_GATE_CLIENT_PLACES(k), &places);
-		gate_read(shm, SHM_GATE_CLIENT_REQUESTS(k), &requests);
-		window_read(shm, SHM_WINDOW_CLIENT(k), now_ms, &rpm);
-		tokens_read(shm, SHM_TOKENS_CLIENT(k), now_ms, &tpm);
+		client_read(shm, k, now_ms, v);
 		buf_adds(out, k ? "," : "");
 		json_add_string(out, name, strlen(name));
 		buf_addf(out,
-			":{\"connections\":{\"active\":%" PRIu64 ",\"max\":%" PRIu64 "},\"in_flight\":%" PRIu64
-			",\"concurrent_requests\":%" PRIu64 ",\"queued\":%" PRIu64
-			",\"requests_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}"
-			",\"tokens_per_minute\":{\"used\":%" PRIu64 ",\"limit\":%" PRIu64 "}}",
-			places.used, limit_of(&places), requests.used, limit_of(&requests), requests.waiting,
-			rpm.used, rpm.limit, tpm.used, tpm.limit);
+			":{\"connections\":{\"active\":%.0f,\"max\":%.0f},\"in_flight\":%.0f"
+			",\"concurrent_requests\":%.0f,\"queued\":%.0f"
+			",\"requests_per_minute\":{\"used\":%.0f,\"limit\":%.0f}"
+			",\"tokens_per_minute\":{\"used\":%.0f,\"limit\":%.0f}}",
+			v[CLIENT_CONNECTIONS], v[CLIENT_MAX_CONNECTIONS], v[CLIENT_IN_FLIGHT], v[CLIENT_CONCURRENT],
+			v[CLIENT_WAITING], v[CLIENT_RPM_USED], v[CLIENT_RPM_LIMIT], v[CLIENT_TPM_USED], v[CLIENT_TPM_LIMIT]);
 	}
 	buf_adds(out, "}");
 }
@@ -208,6 +197,8 @@ static void add_cluster(struct buf *out, uint64_t now_ms)
 	const struct shm *shm = endpoint.shm;
 	const char *comma = "";
 	struct cluster_reading node;
+	struct lease_subject subject;
+	struct lease_reading lease;
 
 	if (!shm_is_clustered(shm))
 		return;
@@ -216,14 +207,7 @@ static void add_cluster(struct buf *out, uint64_t now_ms)
 		"\"nodes\":%u,\"mismatches\":%u,\"agent_pid\":%d,\"limits\":{",
 		cluster_state_name(node.state), minus(now_ms, node.since_ms) / 1000, node.node, node.members,
 		node.nodes, node.mismatches, node.agent_pid);
-	for (unsigned i = 0; i < lease_count(shm); i++) {
-		struct lease_subject subject;
-		struct lease_reading lease;
-
-		lease_subject(shm, i, &subject);
-		if (!subject.configured)
-			continue;
-		lease_read(shm, &subject, &lease);
+	for (unsigned i = 0; lease_next(shm, &i, &subject, &lease);) {
 		buf_addf(out, "%s\"%s\":{\"lease\":%" PRIu64 ",\"guaranteed\":%" PRIu64 ",\"limit\":%" PRIu64 "}", comma,
 			subject.name, lease.limit, lease.schedule.rise_to, lease.schedule.total);
 		comma = ",";
