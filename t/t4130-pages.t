@@ -130,6 +130,18 @@ async def in_the_browser(tap, gate, admin):
 		await status(tap, gate, other)
 		tap.is_(other.errors, [], 'status: the browser has nothing to complain of')
 
+async def far_from_the_limit(tap, gate):
+	"""A limit that is far above what is drawn is not drawn, for nobody could say where it is."""
+	async with Browser() as browser:
+		page = await browser.open(f'http://127.0.0.1:{admin_of(gate)}/status')
+		await page.until('document.querySelector("#t-conn").textContent == "0 of 1000"')
+		rows = lambda first, n: page.run(f'''(c => {{
+			const r = c.width / c.clientWidth;
+			return c.getContext("2d").getImageData(50 * r, {first} * r, c.width - 50 * r, {n} * r).data.some((v, i) => i % 4 == 3 && v); }})
+			(document.querySelector("canvas"))''')
+		tap.ok(await page.until('past.filter(Boolean).length > 2'), 'status: a limit of 1,000 and nobody there')
+		tap.is_((await rows(0, 7), await rows(8, 2)), (False, True), '... nothing is drawn above the plot')
+
 async def with_keys(tap, gate):
 	async with Browser() as browser:
 		page = await browser.open(f'http://127.0.0.1:{gate.port}/')
@@ -153,5 +165,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 60) as sim:
 		else:
 			tap.skip('the pages in a browser', 'chromium is not installed')
 	if CHROMIUM:
+		with Gate(sim, tap, workers=1, extra='admin: {listen: 0}\n') as gate:
+			asyncio.run(far_from_the_limit(tap, gate))
 		with Gate(sim, tap, workers=1, page=True, extra='clients: {keys: [{name: anna, key_sha256: ' + hashlib.sha256(b'sk-browser-1').hexdigest() + '}]}\n') as gate:
 			asyncio.run(with_keys(tap, gate))
