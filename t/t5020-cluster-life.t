@@ -103,6 +103,7 @@ async def one_leaves(tap, sim, nodes):
 	await load.stop()
 
 def one_too_many(tap, redis, sim, nodes):
+	tap.ok(nodes.sharing(), 'all are known')
 	with Node(None, redis, sim, 'd', N, ttl='4s', http_client={'concurrent_requests': LIMIT}) as d:
 		tap.ok(d.wait_line('cluster: refused: cluster.nodes is 3, and as many are known: '), 'a name more than nodes is refused, by name')
 		status, _, body = request(d.port, 'GET', '/health')

@@ -6,8 +6,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib
 from cluster import *
 
 need_redis()
-WINDOW = 3	# s: what a minute is in this test
-SLACK = 0.15	# what the path to the simulator may add to one request and not to another
+WINDOW = 5	# s: what a minute is in this test
+SLACK = 1.2	# what the path to the simulator may add to one request and not to another, on a busy machine
 RPM, KEY_LIMIT = 60, 6
 KEY = 'a key of sixteen letters'
 
@@ -23,10 +23,10 @@ def most_in_a_window(times, seconds):
 async def rates(tap, sim, nodes):
 	tap.ok(await asyncio.to_thread(nodes.sharing), 'three nodes know each other')
 	loads = [Load(node.port, clients) for node, clients in zip(nodes, (20, 2, 2))]
-	await asyncio.sleep(2 * WINDOW)
+	await asyncio.sleep(1.2 * WINDOW)
 	for load, clients in zip(loads, (2, 20, 2)):
 		load.resize(clients)
-	await asyncio.sleep(3 * WINDOW)
+	await asyncio.sleep(2 * WINDOW)
 	for load in loads:
 		load.resize(0)
 	times = [row['t_us'] for row in sim.events('request')]
