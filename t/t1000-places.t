@@ -49,5 +49,5 @@ with Tap() as tap, Sim('--rate', '0') as sim, \
 		Gate(sim, tap, workers=4, concurrency={'max_connections': 100}) as gate:
 	asyncio.run(main(tap, gate))
 	tap.ok(wait_until(lambda: gate.health()['active_connections'] == 0), 'after they left: 0')
-	tap.ok(gate.grep(r'WebSocket connection established\. Active connections: 100/100'), "the seed's line counts to 100/100")
-	tap.ok(gate.grep(r'max_connections=100'), 'a warning names the limit')
+	tap.ok(gate.wait_line(r'WebSocket connection established\. Active connections: 100/100'), "the seed's line counts to 100/100")
+	tap.ok(gate.wait_line(r'max_connections=100'), 'a warning names the limit')

@@ -188,7 +188,7 @@ def no_tls(tap, sim):
 		failed = statistic(gate, 'headgate_tls_failed_total')
 		tap.is_(raw(gate.port, b'\x16\x03\x01\x00\x04abcd')[:1], b'\x15', 'garbage in a record: an alert')
 		tap.is_(statistic(gate, 'headgate_tls_failed_total'), failed + 1, 'counted')
-		tap.ok(gate.grep(r'TLS handshake failed: '), 'and logged')
+		tap.ok(gate.wait_line(r'TLS handshake failed: '), 'and logged')
 		for name, s in ('half a handshake', half), ('silence', silent):
 			s.settimeout(10)
 			tap.is_(s.recv(1), b'', f'{name}: closed after header_timeout')
@@ -253,7 +253,7 @@ with Tap() as tap, Sim('--text', 'tokens') as sim:
 	certificate('server', 'ca')
 	wrong_files(tap, sim)
 	with Gate(sim, tap, workers=4, chat=section(), tls=client(), access_log=True) as gate:
-		tap.ok(gate.grep(r'listening on https://127\.0\.0\.1:'), 'the ready line says https')
+		tap.ok(gate.wait_line(r'listening on https://127\.0\.0\.1:'), 'the ready line says https')
 		clients(tap, gate, sim)
 		asyncio.run(websocket(tap, gate))
 		resumption(tap, gate)

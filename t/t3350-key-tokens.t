@@ -78,7 +78,7 @@ with Tap() as tap, Sim('--text', 'tokens', '--tokens', 20, '--rate', 1000) as si
 		tap.like(text, rf'headgate_rejections_total{{reason="key_tokens_per_minute"}} {refused}\b', '... in /metrics as well')
 		for name, key, value in (('window_tokens', 'alice', total), ('tokens_per_minute', 'alice', LIMIT), ('window_tokens', 'bob', 0), ('tokens_per_minute', 'bob', 0)):
 			tap.like(text, rf'\nheadgate_client_{name}{{client="{key}"}} {value}\n', f'/metrics: {name} of {key}')
-		tap.ok(gate.grep(r"key_tokens_per_minute: 'sim': the key's tokens_per_minute are used up"), '... and the log tells of it')
+		tap.ok(gate.wait_line(r"key_tokens_per_minute: 'sim': the key's tokens_per_minute are used up"), '... and the log tells of it')
 		reloaded(gate, sim, MORE)
 		ends = asyncio.run(until_refused(gate))
 		more = spent(sim, 'alice')

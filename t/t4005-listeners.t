@@ -40,7 +40,7 @@ async def another_port(tap, sim, gate):
 	tap.ok(await asyncio.to_thread(wait_until, lambda: socket.socket().connect_ex(('127.0.0.1', old)) != 0), '... until it was closed')
 	tap.is_(gate.port, new, 'the log says the new one')
 	tap.is_((await asyncio.to_thread(gate.health))['status'], 'ok', '... which serves')
-	tap.ok(gate.grep(f'no longer listening on http://127.0.0.1:{old}'), '... and that the old one is no longer served')
+	tap.ok(gate.wait_line(f'no longer listening on http://127.0.0.1:{old}'), '... and that the old one is no longer served')
 	ends = await asyncio.gather(*streams)
 	tap.is_([s.events[-1] == '[DONE]' and s.text() == sim_text(150) for s in ends].count(True), 20, 'streams of before are whole')
 
@@ -93,7 +93,7 @@ async def everywhere(tap, sim, gate):
 		return reloaded(gate, sim, gate.port, host='*', chat=None, extra='clients:\n  allow_anonymous: true\n'), took_over(gate, start)
 	tap.is_(await knocking.during(change), ('new workers were asked for', 2), 'from one address to all, at the same port')
 	tap.is_((knocking.lost, knocking.refused), ([], 0), f'... no client is lost or refused ({knocking.answered} answers)')
-	tap.ok(gate.grep('host is [*] and clients need no key'), '... and it is said that anybody comes in')
+	tap.ok(gate.wait_line('host is [*] and clients need no key'), '... and it is said that anybody comes in')
 	start = len(gate.lines)
 	await asyncio.to_thread(reloaded, gate, sim, gate.port)
 	await asyncio.to_thread(took_over, gate, start)
@@ -173,7 +173,7 @@ def announced(tap, sim):
 		tap.is_(raw(gate.port, ASK)[:12], b'HTTP/1.1 200', '... and all goes on')
 		gate.stopped = True
 		tap.is_(gate.child.wait(20), 0, '... until it drains')
-		tap.ok(gate.grep('draining: '), '... as ever')
+		tap.ok(gate.wait_line('draining: '), '... as ever')
 
 def upgraded(tap, sim, gate):
 	"""The new binary serves elsewhere, as its file says: who waits at the old address is served by the old one."""

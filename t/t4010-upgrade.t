@@ -78,7 +78,7 @@ def bad_binary(tap, sim, gate):
 	pid, workers = master(gate), gate.workers()
 	os.kill(pid, signal.SIGUSR2)
 	tap.ok(gate.wait_line(r'upgrade: the new binary \(pid \d+\) ended before it served \(exit code 2\); we go on'), 'a bad file: the old one goes on, and says why')
-	tap.ok(gate.grep(r'headgate\.yaml:\d+:\d+: .*nonsense'), '... with the reason of the new one')
+	tap.ok(gate.wait_line(r'headgate\.yaml:\d+:\d+: .*nonsense'), '... with the reason of the new one')
 	tap.is_((master(gate), gate.workers()), (pid, workers), '... with the same pid and workers')
 	with open(gate.conf_path, 'w') as file:
 		file.write(good)
@@ -113,7 +113,7 @@ async def other_layout(tap, sim, gate):
 		file.seek(16)
 		file.write(struct.pack('<Q', value ^ 1))
 	tap.is_((await asyncio.to_thread(say, gate, 'upgrade'))[0], 0, 'another layout: it is upgraded as well')
-	tap.ok(gate.grep(r'a new segment is made: .*another layout'), '... with a new segment and a warning')
+	tap.ok(gate.wait_line(r'a new segment is made: .*another layout'), '... with a new segment and a warning')
 	health = await asyncio.to_thread(gate.health)
 	tap.is_((health['status'], health['providers']['sim']['in_flight']), ('ok', 0), '... which knows nothing of before')
 	s = await stream

@@ -57,7 +57,7 @@ def backlog(tap):
 	if most >= 65535:
 		return tap.skip('somaxconn below backlog', 'it is as high as can be')
 	with Gate(NOBODY, tap, workers=1, server={'backlog': 65535}) as gate:
-		tap.ok(gate.grep(rf'backlog is 65535, but the kernel cuts it to {most}: raise net.core.somaxconn'), 'somaxconn below backlog: said at the start')
+		tap.ok(gate.wait_line(rf'backlog is 65535, but the kernel cuts it to {most}: raise net.core.somaxconn'), 'somaxconn below backlog: said at the start')
 
 def busy_port(tap):
 	with socket.socket() as other:
