@@ -50,7 +50,7 @@ def worker_of(node, clients):
 				owner[os.readlink(f'/proc/{pid}/fd/{fd}')] = pid
 			except FileNotFoundError:
 				pass
-	return [owner[f'socket:[{inode[client]}]'] for client in clients]
+	return [owner.get(f'socket:[{inode.get(client)}]') for client in clients]
 
 async def places_are_lost(tap, redis, nodes):
 	a = nodes[0]
