@@ -137,17 +137,27 @@ def drain_with_work(tap):
 		gate.stopped = True
 		tap.is_(gate.child.wait(30), 0, '... then it leaves by itself, with status 0')
 
-def slow_stop(tap):
-	"""A worker that takes longer than a heartbeat to let go of its clients."""
+def slow_machine(tap):
+	"""A worker that is ready before its master knows its pid; and one that takes longer than a heartbeat to let go of its clients."""
 	if SANITIZED:
-		return tap.skip('a slow stop', 'AddressSanitizer comes first, or not at all')
+		return tap.skip('a slow machine', 'AddressSanitizer comes first, or not at all')
 	with tempfile.TemporaryDirectory() as where:
-		library = os.path.join(where, 'slowclose.so')
-		subprocess.run(['cc', '-O2', '-shared', '-fPIC', '-o', library, os.path.join(TOP, 't/lib/slowclose.c')], check=True)
-		with Gate(NOBODY, tap, workers=1, env={'LD_PRELOAD': library}, concurrency={'connection_queue_size': 1000}) as gate:
-			clients = [socket.create_connection(('127.0.0.1', gate.port), timeout=20) for _ in range(500)]
-			tap.ok(wait_until(lambda: gate.stat()['workers'][0]['sockets'] == len(clients)), 'a worker with 500 connections')
-			tap.is_(gate.stop(), 0, '... that needs longer than a heartbeat to close them leaves as any other')
+		library = os.path.join(where, 'slow.so')
+		subprocess.run(['cc', '-O2', '-shared', '-fPIC', '-o', library, os.path.join(TOP, 't/lib/slow.c')], check=True)
+		with Gate(NOBODY, tap, workers=2, env={'LD_PRELOAD': library}, allowed='signal 9', concurrency={'connection_queue_size': 1000}) as gate:
+			first, seen = wait_workers(gate, 2), set()
+			os.kill(first[1], signal.SIGKILL)
+			def replaced():
+				now = gate.workers()
+				seen.update(now.values())
+				return len(now) == 2 and now[1] not in (first[1], 0)
+			tap.ok(wait_until(replaced, every=0.005), 'a worker dies, and another takes its place')
+			tap.ok(0 not in seen, f'... which has a pid from the first moment ({sorted(seen)})')
+			sockets = lambda: sum(w['sockets'] for w in gate.stat()['workers'])
+			wait_until(lambda: sockets() == 0)
+			clients = [socket.create_connection(('127.0.0.1', gate.port), timeout=20) for _ in range(1000)]
+			tap.ok(wait_until(lambda: sockets() == len(clients)), 'workers with 1,000 connections')
+			tap.is_(gate.stop(), 0, '... that need longer than a heartbeat to close them leave as any others')
 
 def impatient(tap):
 	"""Two TERMs: workers that do not listen are killed at once."""
@@ -225,6 +235,6 @@ def command_line(tap):
 	tap.like(err, r'an address of this machine', '... and advice')
 
 with Tap() as tap:
-	for part in (boot_and_stop, deaths, hung, neighbours, drain, drain_with_work, slow_stop, impatient, orphans, one_address_one_master,
+	for part in (boot_and_stop, deaths, hung, neighbours, drain, drain_with_work, slow_machine, impatient, orphans, one_address_one_master,
 			run_directory, command_line):
 		part(tap)

@@ -183,7 +183,7 @@ void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r)
 unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms);
 /* Master, before the fork: which door it stands at, with the configuration of which generation. */
 void shm_slot_set_duty(struct shm *shm, unsigned slot, unsigned door, unsigned conf_generation);
-/* Master, after fork. */
+/* Master, after fork; and the worker, which may be ready before its master goes on. */
 void shm_slot_set_pid(struct shm *shm, unsigned slot, int pid);
 /* Worker. */
 void shm_slot_set_state(struct shm *shm, unsigned slot, enum slot_state state);

@@ -443,6 +443,7 @@ int worker_main(const struct heritage *heritage)
 	snprintf(w.who, sizeof(w.who), "worker %u", heritage->slot);
 	log_who(w.who);
 	shm_bind(heritage->shm, heritage->slot, heritage->wake_fds);
+	shm_slot_set_pid(heritage->shm, heritage->slot, getpid());
 	catch_fatal_signals();
 	if (open_rooms(&w)) {
 		let_signals_in();
