@@ -161,7 +161,7 @@ demo-cluster-stop:
 	@B=$(B) $(PYTHON) scripts/demo-cluster stop
 
 # ---- speed --------------------------------------------------------------------
-BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock $(B)/bench/gate
+BENCH = $(B)/bench/floor $(B)/bench/load $(B)/bench/mock $(B)/bench/gate $(B)/bench/awake
 $(B)/bench/%: bench/%.c bench/wire.h $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"

@@ -40,14 +40,14 @@ def own_s():
 
 class Watch:
 	"""From its making to told(): shares of one core."""
-	def __init__(self, gateway_pids, mock_pid):
-		self.gateway, self.mock = gateway_pids, [mock_pid] if mock_pid else []
+	def __init__(self, gateway_pids, mock_pid, idlers):
+		self.gateway, self.mock, self.idlers = gateway_pids, [mock_pid] if mock_pid else [], idlers
 		self.began = self.look()
 
 	def look(self):
-		return time.monotonic(), cpu_s(self.gateway), cpu_s(self.mock), own_s(), machine_s()
+		return time.monotonic(), cpu_s(self.gateway), cpu_s(self.mock), cpu_s(self.idlers), own_s(), machine_s()
 
 	def told(self):
-		took, gateway, mock, own, machine = (b - a for a, b in zip(self.began, self.look()))
+		took, gateway, mock, idle, own, machine = (b - a for a, b in zip(self.began, self.look()))
 		return {'gateway': gateway / took, 'provider and clients': (mock + own) / took,
-			'strangers': max(0, machine - gateway - mock - own) / took}
+			'strangers': max(0, machine - gateway - mock - idle - own) / took}
