@@ -72,7 +72,9 @@ struct http {
 	TAILQ_HEAD(, extra_listener) extras;
 	struct event *accept_again;
 	bool accept_paused;
-	unsigned accepted;	   /* in this turn */
+	unsigned accepted;	   /* in this turn, */
+	unsigned accepts_due;	   /* of so many at most */
+	unsigned writes;	   /* to clients in this turn */
 	uint64_t accept_failed_ms; /* the last time; 0: never */
 	bool draining;
 	bool last_answers; /* each is the last on its connection */

@@ -26,8 +26,13 @@
 #define OVER_MS 1000
 /* ... after another worker had this long to make room for it. */
 #define PATIENCE_MS 100
-/* Connections accepted in one turn; more would keep the streams that run waiting, and pile up what each begins. */
+/*
+ * Connections accepted in one turn: what each begins costs as much as a few tokens, and would keep the streams that run waiting,
+ * and pile up. So the more of a turn went to those, the more newcomers it bears.
+ */
+#define ACCEPTS_MIN 4
 #define ACCEPTS_MAX 32
+#define WRITES_PER_ACCEPT 8
 /* Out of descriptors: try again after this, or when a connection closes. */
 #define ACCEPT_PAUSE_MS 100
 /* How often some WebSockets hear that we drain. */
@@ -89,7 +94,7 @@ static evhtp_res take_socket(struct http *http, evhtp_connection_t *evhtp, bool 
 {
 	conn_new(http, evhtp->sock, evhtp->saddr, admin);
 	evhtp->sock = -1;
-	if (++http->accepted == ACCEPTS_MAX)
+	if (++http->accepted == http->accepts_due)
 		set_accepting(http, false); /* until the end of the turn: libevent would go on as long as there is one */
 	if (http->reader)
 		return EVHTP_RES_ERROR;
@@ -332,6 +337,7 @@ struct http *http_open(struct event_base *base, const struct conf *conf, struct 
 	TAILQ_INIT(&http->extras);
 	set_sizes_and_times(http);
 	h2_open(http);
+	http->accepts_due = ACCEPTS_MIN;
 	http->accept_again = evtimer_new(base, on_accept_again, http);
 	http->drain_tick = event_new(base, -1, EV_PERSIST, on_drain_tick, http);
 	http->htp = open_evhtp(http, on_accepted);
@@ -377,9 +383,12 @@ void http_drain(struct http *http, uint64_t spread_ms)
 
 void http_poll(struct http *http)
 {
-	if (http->accepted >= ACCEPTS_MAX && !http->accept_paused)
+	const unsigned bearable = http->writes / WRITES_PER_ACCEPT;
+
+	if (http->accepted >= http->accepts_due && !http->accept_paused)
 		set_accepting(http, true);
-	http->accepted = 0;
+	http->accepted = http->writes = 0;
+	http->accepts_due = bearable < ACCEPTS_MIN ? ACCEPTS_MIN : bearable > ACCEPTS_MAX ? ACCEPTS_MAX : bearable;
 	pending_poll(http);
 }
 

@@ -181,6 +181,7 @@ void socket_send(struct conn *c, const struct iovec *parts, unsigned n)
 	size_t total = 0;
 	ssize_t sent = 0;
 
+	c->http->writes++;
 	for (unsigned i = 0; i < n; i++)
 		total += parts[i].iov_len;
 	if (!c->out) {
