@@ -95,16 +95,17 @@ struct shm_slot {
 
 /*
  * A worker's part in a gate. Its owner writes it; others only turn `head` from WAITING
- * to GRANTED, by compare-and-swap; the master clears it when the owner is dead.
+ * to GRANTED, by compare-and-swap; the master clears it when the owner is dead. The first line is
+ * about its line, and everybody looks at it all the time; the second one changes with each permit.
  */
 struct gate_cell {
 	_Atomic uint64_t head;	  /* GATE_NONE, or a state and an order tag */
-	_Atomic uint64_t held;	  /* permits that this worker holds */
-	_Atomic uint64_t version; /* odd: the owner is in the middle of a step */
 	_Atomic uint64_t waiting; /* tickets in this worker's heap */
-	_Atomic uint64_t grants;  /* permits it was given in this life */
 	_Atomic uint64_t flow;	  /* whose the head is, and the tag that its ticket came with: hints, */
 	_Atomic uint64_t came;	  /* they may be of another head than the one just seen */
+	_Atomic uint64_t held SHM_ALIGNED; /* permits that this worker holds */
+	_Atomic uint64_t version; /* odd: the owner is in the middle of a step */
+	_Atomic uint64_t grants;  /* permits it was given in this life */
 } SHM_ALIGNED;
 
 /*
@@ -266,7 +267,7 @@ struct shm_stats {
 
 _Static_assert(sizeof(struct shm_header) == 512, "shm_header: a new layout needs a new SHM_ABI");
 _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
-_Static_assert(sizeof(struct gate_cell) == SHM_LINE, "a cell is a cache line");
+_Static_assert(sizeof(struct gate_cell) == 2 * SHM_LINE, "a cell is two cache lines");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
 _Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line counter too");
 _Static_assert(sizeof(struct shm_lease) == 136, "shm_lease");
