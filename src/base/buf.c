@@ -4,30 +4,16 @@
 #include "base/buf.h"
 #include "base/bug.h"
 
-char *buf_reserve(struct buf *b, size_t more)
+char *buf_grow(struct buf *b, size_t more)
 {
-	size_t need = b->len + more + 1;
+	size_t need = b->len + more + 1, size = b->size ? b->size : 64;
 
 	BUG_ON(need < more);
-	if (need > b->size) {
-		size_t size = b->size ? b->size : 64;
-
-		while (size < need)
-			size *= 2;
-		b->data = xrealloc(b->data, size);
-		b->size = size;
-	}
+	while (size < need)
+		size *= 2;
+	b->data = xrealloc(b->data, size);
+	b->size = size;
 	return b->data + b->len;
-}
-
-void buf_add(struct buf *b, const void *bytes, size_t len)
-{
-	char *to = buf_reserve(b, len);
-
-	if (len)
-		memcpy(to, bytes, len);
-	b->len += len;
-	b->data[b->len] = 0;
 }
 
 void buf_addu(struct buf *b, uint64_t number)

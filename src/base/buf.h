@@ -16,12 +16,26 @@ struct buf {
 
 #define BUF_INIT ((struct buf){ 0 })
 
+/* buf_reserve() where there is not room enough. */
+char *buf_grow(struct buf *b, size_t more);
+/* These are inline, as the length of a literal is known: a token is put together from a dozen pieces. */
 /* Room for `more` bytes behind len; returns where they go. */
-char *buf_reserve(struct buf *b, size_t more);
-void buf_add(struct buf *b, const void *bytes, size_t len);
+static inline char *buf_reserve(struct buf *b, size_t more)
+{
+	return b->size - b->len > more ? b->data + b->len : buf_grow(b, more);
+}
+static inline void buf_add(struct buf *b, const void *bytes, size_t len)
+{
+	char *to = buf_reserve(b, len);
+
+	if (len)
+		memcpy(to, bytes, len);
+	to[len] = 0;
+	b->len += len;
+}
 static inline void buf_adds(struct buf *b, const char *text)
 {
-	buf_add(b, text, strlen(text)); /* inline: the length of a literal is known */
+	buf_add(b, text, strlen(text));
 }
 /* A number in decimal digits. */
 void buf_addu(struct buf *b, uint64_t number);
