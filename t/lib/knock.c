@@ -35,6 +35,7 @@
 struct client {
 	int fd; /* -1: nobody */
 	bool asked, good;
+	unsigned port; /* its own */
 	uint64_t since_us;
 };
 
@@ -83,7 +84,7 @@ static void leave(struct client *c)
 static void lose(struct client *c, const char *what, const char *why)
 {
 	if (lost < REASONS)
-		snprintf(reasons[lost], sizeof(reasons[0]), "%s: %s", what, why);
+		snprintf(reasons[lost], sizeof(reasons[0]), "port %u: %s: %s", c->port, what, why);
 	lost++;
 	leave(c);
 }
@@ -92,6 +93,8 @@ static void come(struct client *c, int port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct epoll_event event = { .events = EPOLLOUT, .data.ptr = c };
+	struct sockaddr_in own = { 0 };
+	socklen_t size = sizeof(own);
 
 	*c = (struct client){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), .since_us = now_us() };
 	asked++;
@@ -102,6 +105,8 @@ static void come(struct client *c, int port)
 	}
 	if (connect(c->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
 		lose(c, "connect", strerror(errno));
+	else if (!getsockname(c->fd, (struct sockaddr *)&own, &size))
+		c->port = ntohs(own.sin_port);
 }
 
 static void ask(struct client *c)
