@@ -16,14 +16,14 @@ struct buf {
 
 #define BUF_INIT ((struct buf){ 0 })
 
-/* buf_reserve() where there is not room enough. */
+/* For buf_reserve() alone, where there is not room enough. */
 char *buf_grow(struct buf *b, size_t more);
-/* These are inline, as the length of a literal is known: a token is put together from a dozen pieces. */
-/* Room for `more` bytes behind len; returns where they go. */
+/* Room for `more` bytes behind len; returns where they go. (Inline, as is what follows: a token is put together from a dozen pieces.) */
 static inline char *buf_reserve(struct buf *b, size_t more)
 {
 	return b->size - b->len > more ? b->data + b->len : buf_grow(b, more);
 }
+/* Append a copy; bytes may be NULL if len is 0. */
 static inline void buf_add(struct buf *b, const void *bytes, size_t len)
 {
 	char *to = buf_reserve(b, len);
@@ -33,6 +33,7 @@ static inline void buf_add(struct buf *b, const void *bytes, size_t len)
 	to[len] = 0;
 	b->len += len;
 }
+/* Inline: the length of a literal is known. */
 static inline void buf_adds(struct buf *b, const char *text)
 {
 	buf_add(b, text, strlen(text));

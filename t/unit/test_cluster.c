@@ -257,6 +257,30 @@ START_TEST(time_is_told_by_numbers)
 }
 END_TEST
 
+static const struct lease_subject permits = { .kind = LEASE_GATE, .number = SHM_GATE_PROVIDER(0), .configured = 25 };
+
+/* Redis has granted 6 of 25 permits; a line at their gate. */
+static struct gate_line *be_granted_six(struct shm *shm, uint64_t now)
+{
+	struct lease_schedule s;
+	struct gate_line *line;
+
+	shm_bind(shm, 0, NULL);
+	line = gate_line_open(shm, SHM_GATE_PROVIDER(0), NULL, NULL);
+	ledger_look(&ledger, shm, now);
+	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, false, false }, &s);
+	lease_write(shm, &permits, &s);
+	return line;
+}
+
+static void leave_all(struct gate_line *line, struct gate_ticket *tickets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		gate_leave(line, &tickets[i]);
+	gate_line_close(line);
+	ledger_release(&ledger);
+}
+
 START_TEST(all_that_is_used_is_said_to_be_held)
 {
 	struct shm *shm = open_ledger();
@@ -264,14 +288,8 @@ START_TEST(all_that_is_used_is_said_to_be_held)
 	struct gate_ticket tickets[6] = { 0 };
 	struct lease_schedule s;
 	struct wire_request r;
-	struct gate_line *line;
-	const struct lease_subject permits = { .kind = LEASE_GATE, .number = SHM_GATE_PROVIDER(0), .configured = 25 };
+	struct gate_line *line = be_granted_six(shm, now);
 
-	shm_bind(shm, 0, NULL);
-	line = gate_line_open(shm, SHM_GATE_PROVIDER(0), NULL, NULL);
-	ledger_look(&ledger, shm, now);
-	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, false, false }, &s);
-	lease_write(shm, &permits, &s);
 	for (unsigned i = 0; i < 6; i++)
 		ck_assert(gate_try(line, &tickets[i]));
 	ledger_look(&ledger, shm, now);
@@ -290,10 +308,7 @@ START_TEST(all_that_is_used_is_said_to_be_held)
 	r = exchange(now + 300 + V, now + 300 + V + 1, 4, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
 	ck_assert_uint_eq(r.ask[1].hold, 5);
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100); /* more is wanted than there is */
-	for (unsigned i = 1; i < 6; i++)
-		gate_leave(line, &tickets[i]);
-	gate_line_close(line);
-	ledger_release(&ledger);
+	leave_all(line, tickets + 1, 5);
 }
 END_TEST
 
@@ -304,14 +319,8 @@ START_TEST(in_haste_is_whose_share_does_not_fit)
 	uint64_t now = clock_boot_ms();
 	struct gate_ticket tickets[6] = { 0 };
 	struct lease_schedule s;
-	struct gate_line *line;
-	const struct lease_subject permits = { .kind = LEASE_GATE, .number = SHM_GATE_PROVIDER(0), .configured = 25 };
+	struct gate_line *line = be_granted_six(shm, now);
 
-	shm_bind(shm, 0, NULL);
-	line = gate_line_open(shm, SHM_GATE_PROVIDER(0), NULL, NULL);
-	ledger_look(&ledger, shm, now);
-	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, false, false }, &s);
-	lease_write(shm, &permits, &s);
 	ledger.limit[0].grant.contended = false;
 	ledger_look(&ledger, shm, now);
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* it has some idle, and nobody wants it */
@@ -322,10 +331,7 @@ START_TEST(in_haste_is_whose_share_does_not_fit)
 		ck_assert(gate_try(line, &tickets[i]));
 	ledger_look(&ledger, shm, now + 20);
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* all of it is used */
-	for (unsigned i = 0; i < 6; i++)
-		gate_leave(line, &tickets[i]);
-	gate_line_close(line);
-	ledger_release(&ledger);
+	leave_all(line, tickets, 6);
 }
 END_TEST
 
@@ -382,7 +388,6 @@ START_TEST(another_agent_goes_on_with_what_stands_in_the_segment)
 	uint64_t now = clock_boot_ms();
 	struct lease_schedule s;
 	struct wire_request r;
-	const struct lease_subject permits = { .kind = LEASE_GATE, .number = SHM_GATE_PROVIDER(0), .configured = 25 };
 
 	ledger_look(&ledger, shm, now);
 	ck_assert(!greeted("e", 1));
