@@ -68,7 +68,7 @@ static void store(struct agent *a, unsigned i, const struct lease_schedule *sche
 	const struct lease_subject *s = &a->ledger.limit[i].subject;
 
 	if (is_still(a, s, i))
-		lease_write(a->shm, s, schedule);
+		lease_write(a->shm, s, schedule, clock_ms());
 }
 
 static void store_all(struct agent *a, uint64_t received_ms)

@@ -334,7 +334,8 @@ void ledger_schedule(struct ledger *l, unsigned i, uint64_t sent_ms, uint64_t re
 		.rise_to = g->guaranteed,
 		.keep = limit->own[0].lease,
 		.keep_until_ms = limit->own[0].until_ms,
-		.total = g->limit };
+		.total = g->limit,
+		.granted = g->lease };
 	limit->now.schedule = *schedule;
 }
 

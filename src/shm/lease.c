@@ -254,18 +254,36 @@ bool lease_next(const struct shm *shm, unsigned *i, struct lease_subject *s, str
 	return false;
 }
 
-void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule)
+static uint64_t min(uint64_t a, uint64_t b)
 {
-	struct shm_lease *lease = lease_of(shm, s->kind, s->number);
+	return a < b ? a : b;
+}
+
+/*
+ * A slot that somebody takes by the limit before is not seen, if he is just at it: but once he sees ours he does not use it
+ * (window_keep()), and what he took before that is seen when we look again.
+ */
+static void write_window(struct shm *shm, const struct lease_subject *s, struct lease_schedule schedule, uint64_t now_ms)
+{
+	uint64_t room = window_room(shm, s->number, now_ms, schedule.granted);
 	struct window_change change;
 
-	if (s->kind == LEASE_WINDOW) {
-		window_change_begin(shm, s->number, schedule->limit, &change);
-		write_schedule(lease, schedule);
+	do {
+		schedule.limit = min(schedule.limit, room);
+		schedule.after = min(schedule.after, room);
+		window_change_begin(shm, s->number, schedule.limit, &change);
+		write_schedule(lease_of(shm, s->kind, s->number), &schedule);
 		window_change_end(shm, s->number, &change);
-	} else {
-		write_schedule(lease, schedule);
-	}
+		room = window_room(shm, s->number, now_ms, schedule.granted);
+	} while (room < schedule.limit);
+}
+
+void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule, uint64_t now_ms)
+{
+	if (s->kind == LEASE_WINDOW)
+		write_window(shm, s, *schedule, now_ms);
+	else
+		write_schedule(lease_of(shm, s->kind, s->number), schedule);
 }
 
 /* ---- the node ---- */

@@ -31,6 +31,7 @@ struct lease_schedule {
 	uint64_t keep;
 	uint64_t keep_until_ms;
 	uint64_t total; /* what all nodes share; nobody decides by it */
+	uint64_t granted; /* not below the limit: with what was used above that; it is not kept */
 };
 
 /* ---- what is leased ---- */
@@ -63,8 +64,11 @@ void lease_read(const struct shm *shm, const struct lease_subject *s, struct lea
  * is none any more.
  */
 bool lease_next(const struct shm *shm, unsigned *i, struct lease_subject *s, struct lease_reading *r) MUST_CHECK;
-/* The agent, or the master before it runs: from now on this holds. Wakes nobody. */
-void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule);
+/*
+ * The agent, or the master before it runs: from now on (clock_ms()) this holds. Wakes nobody. Of a window, slots above the limit may
+ * have been used, and count still: if with them it would be more than was granted, the limit is so much lower.
+ */
+void lease_write(struct shm *shm, const struct lease_subject *s, const struct lease_schedule *schedule, uint64_t now_ms);
 /* How many may go on to run at this gate now, whatever its limit; UINT64_MAX: all. */
 uint64_t lease_may_run(const struct shm *shm, unsigned gate);
 /* Nothing runs longer than the present lease: the master is dead. Clock_boot_ms() of that; 0: this gate has no lease. */

@@ -353,6 +353,23 @@ void window_read_demand(const struct shm *shm, unsigned window, uint64_t now_ms,
 	}
 }
 
+uint64_t window_room(const struct shm *shm, unsigned window, uint64_t now_ms, uint64_t granted)
+{
+	uint64_t together = 0;
+	struct ring r;
+	uint32_t limit;
+
+	ring_of(shm, window, &r);
+	for (uint32_t i = 0; i < r.shared->capacity; i++)
+		together += ready_ms(&r, atomic_load(&r.word[i])) > now_ms;
+	for (limit = 0; limit < r.shared->capacity; limit++) {
+		together += ready_ms(&r, atomic_load(&r.word[limit])) <= now_ms; /* else it counts anyway */
+		if (together > granted)
+			break;
+	}
+	return limit;
+}
+
 /* Sent within the window that ends now, or promised. */
 static bool is_used(const struct ring *r, uint64_t word, uint64_t now_ms)
 {

@@ -66,6 +66,8 @@ struct window_demand {
 	uint64_t beyond;   /* slots behind that limit that are not ready: they count still */
 };
 void window_read_demand(const struct shm *shm, unsigned window, uint64_t now_ms, struct window_demand *demand);
+/* The largest limit with which that, and what is beyond it, are no more than `granted` together; 0: even without it, they are. */
+uint64_t window_room(const struct shm *shm, unsigned window, uint64_t now_ms, uint64_t granted);
 
 /* How many of the limit were used within the window that ends now, or are promised. */
 struct window_reading {

@@ -269,7 +269,7 @@ static struct gate_line *be_granted_six(struct shm *shm, uint64_t now)
 	line = gate_line_open(shm, SHM_GATE_PROVIDER(0), NULL, NULL);
 	ledger_look(&ledger, shm, now);
 	exchange(now, now + 1, 1, (struct wire_grant){ 6, 6, 25, 8, false, false }, &s);
-	lease_write(shm, &permits, &s);
+	lease_write(shm, &permits, &s, now);
 	return line;
 }
 
@@ -296,13 +296,13 @@ START_TEST(all_that_is_used_is_said_to_be_held)
 	r = exchange(now + 300, now + 301, 2, (struct wire_grant){ 6, 4, 25, 8, true, false }, &s);
 	ck_assert_uint_eq(r.ask[1].hold, 6);
 	ck_assert_uint_eq(r.ask[1].want, 6);
-	lease_write(shm, &permits, &s);
+	lease_write(shm, &permits, &s, now);
 	ck_assert_uint_lt(ledger_pace_ms(&ledger), T / 3); /* what comes free is to be reported soon */
 	gate_leave(line, &tickets[0]);
 	ledger_look(&ledger, shm, now);
 	r = exchange(now + 600, now + 601, 3, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
 	ck_assert_uint_eq(r.ask[1].hold, 5);
-	lease_write(shm, &permits, &s);
+	lease_write(shm, &permits, &s, now);
 	/* The lease of 6 has lapsed, and 5 are used all the same, until they are ended: nobody may have them yet. */
 	ledger_look(&ledger, shm, now + 300 + V);
 	r = exchange(now + 300 + V, now + 300 + V + 1, 4, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
@@ -392,7 +392,7 @@ START_TEST(another_agent_goes_on_with_what_stands_in_the_segment)
 	ledger_look(&ledger, shm, now);
 	ck_assert(!greeted("e", 1));
 	exchange(now, now + 1, 2, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
-	lease_write(shm, &permits, &s);
+	lease_write(shm, &permits, &s, now);
 	ledger_note(&ledger, shm);
 	exchange(now + 50, now + 51, 3, (struct wire_grant){ 20, 20, 25, 8, false, false }, &s);
 	ledger_note(&ledger, shm);

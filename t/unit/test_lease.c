@@ -29,11 +29,17 @@ static struct shm *clustered(void)
 	return shm;
 }
 
-/* So much, for long. */
-static void lease(struct shm *shm, const struct lease_subject *s, uint64_t limit)
+/* So much, for long; of a window, by the test's own clock. */
+static void lease_at(struct shm *shm, const struct lease_subject *s, uint64_t limit, uint64_t now_ms)
 {
 	lease_write(shm, s, &(struct lease_schedule){ .limit = limit, .until_ms = clock_boot_ms() + HOUR, .after = 1,
-		.rise_ms = clock_boot_ms() + 2 * HOUR, .rise_to = 3, .keep = limit, .keep_until_ms = clock_boot_ms() + HOUR });
+		.rise_ms = clock_boot_ms() + 2 * HOUR, .rise_to = 3, .keep = limit, .keep_until_ms = clock_boot_ms() + HOUR,
+		.granted = limit }, now_ms);
+}
+
+static void lease(struct shm *shm, const struct lease_subject *s, uint64_t limit)
+{
+	lease_at(shm, s, limit, clock_ms());
 }
 
 /* One that lapsed a while ago. */
@@ -42,7 +48,7 @@ static void lapsed(struct shm *shm, const struct lease_subject *s, uint64_t afte
 	uint64_t now = clock_boot_ms();
 
 	lease_write(shm, s, &(struct lease_schedule){ .limit = 9, .until_ms = now - 2, .after = after,
-		.rise_ms = risen ? now - 1 : now + HOUR, .rise_to = 3, .keep = 9, .keep_until_ms = now - 2 });
+		.rise_ms = risen ? now - 1 : now + HOUR, .rise_to = 3, .keep = 9, .keep_until_ms = now - 2 }, clock_ms());
 }
 
 static unsigned take_all(struct gate_line *line, struct gate_ticket *tickets, unsigned n)
@@ -125,7 +131,7 @@ START_TEST(who_waits_is_served_when_the_lease_grows_and_when_it_rises_by_itself)
 	gate_poll(line);
 	ck_assert_uint_eq(granted, 1);
 	lease_write(shm, &the_gate, &(struct lease_schedule){ .limit = 1, .until_ms = now + 1, .after = 1,
-		.rise_ms = now + 40, .rise_to = 3 });
+		.rise_ms = now + 40, .rise_to = 3 }, clock_ms());
 	gate_poll(line);
 	ck_assert(granted == 1 || clock_boot_ms() >= now + 40);
 	while (clock_boot_ms() < now + 40)
@@ -152,7 +158,7 @@ START_TEST(no_more_are_ended_than_are_too_many)
 	ck_assert(!gate_leave_over(lines[0], &tickets[0][0]));
 	/* Less may be used from now on; what runs is within the larger lease of before. */
 	lease_write(shm, &the_gate, &(struct lease_schedule){ .limit = 2, .until_ms = clock_boot_ms() + HOUR, .keep = 8,
-		.keep_until_ms = clock_boot_ms() + HOUR });
+		.keep_until_ms = clock_boot_ms() + HOUR }, clock_ms());
 	ck_assert_uint_eq(lease_may_run(shm, 0), 8);
 	for (unsigned i = 0; i < 5; i++)
 		for (unsigned k = 0; k < 2; k++)
@@ -211,30 +217,45 @@ static unsigned below(unsigned n)
 	return (unsigned)random() % n;
 }
 
+static uint64_t limit_of_window(struct shm *shm)
+{
+	struct lease_reading r;
+
+	lease_read(shm, &the_window, &r);
+	return r.limit;
+}
+
+static uint64_t hold_of_window(struct shm *shm, uint64_t now)
+{
+	struct window_demand demand;
+
+	window_read_demand(shm, 0, now, &demand);
+	return limit_of_window(shm) + demand.beyond;
+}
+
 /*
- * The limit in force changes oftener than the window is long, and is never more than 40. In no window more is sent than was
- * in force at some time within it; and what is said as held covers each window that is to come.
+ * What is granted changes oftener than the window is long, and is never more than 40. In no window more is sent than was
+ * granted at some time within it. What is said as held covers each window that is to come, until more is granted; and a grant is never
+ * exceeded by it, unless what was used before is more already: then nothing may be used.
  */
 START_TEST(a_window_is_exact_while_its_lease_changes)
 {
 	struct shm *shm = clustered();
 	struct appointment waiting[64];
-	uint64_t now = 1000000, limit = 0, hold_at[64] = { 0 }, hold[64] = { 0 };
-	unsigned nwaiting = 0, nholds = 0, tight = 0;
+	uint64_t now = 1000000, granted = 0, hold = 0;
+	unsigned nwaiting = 0, tight = 0;
 
 	srandom(4711);
 	for (unsigned step = 0; step < STEPS; step++) {
 		now += below(2) ? below(100) : below(1500);
 		if (!below(step / 3000 % 2 ? 8 : 200)) { /* oftener than the window is long, or not */
-			struct window_demand demand;
-
-			limit = below(3) ? below(41) : 0;
-			lease(shm, &the_window, limit);
-			window_read_demand(shm, 0, now, &demand);
-			hold_at[nholds % 64] = now;
-			hold[nholds++ % 64] = limit + demand.beyond;
+			granted = below(3) ? below(41) : 0;
+			lease_at(shm, &the_window, granted, now);
+			hold = hold_of_window(shm, now);
+			if (hold > granted)
+				ck_assert_uint_eq(limit_of_window(shm), 0);
 		}
-		changes[nchanges++] = (struct in_force){ now, limit };
+		changes[nchanges++] = (struct in_force){ now, granted };
 		for (unsigned i = 0; i < 6 && nwaiting < ARRAY_SIZE(waiting); i++)
 			if (window_take(shm, 0, now, now + 2 * W, &waiting[nwaiting]))
 				nwaiting++;
@@ -251,15 +272,34 @@ START_TEST(a_window_is_exact_while_its_lease_changes)
 		}
 		ck_assert_uint_lt(nsent, SENDS - 64);
 		ck_assert_msg(sent_within(now - W, now) <= most_within(now - W, now),
-			"%u sent within a window, and at most %" PRIu64 " were in force", sent_within(now - W, now),
+			"%u sent within a window, and at most %" PRIu64 " were granted", sent_within(now - W, now),
 			most_within(now - W, now));
 		tight += sent_within(now - W, now) && sent_within(now - W, now) == most_within(now - W, now);
-		/* Since it was said, nothing more was leased. */
-		if (nholds && most_within(hold_at[(nholds - 1) % 64], now) <= limit)
-			ck_assert_uint_le(sent_within(now - W, now), hold[(nholds - 1) % 64]);
+		ck_assert_uint_le(sent_within(now - W, now), hold);
 	}
 	ck_assert_uint_gt(nsent, 500);
 	ck_assert_uint_gt(tight, 50);
+}
+END_TEST
+
+/* Slots behind the limit that were used count for what is granted: it does not grow past them to slots that were not. */
+START_TEST(what_was_used_behind_the_limit_is_part_of_a_grant)
+{
+	struct shm *shm = clustered();
+	struct appointment a;
+
+	lease_at(shm, &the_window, 10, 1000);
+	for (unsigned i = 0; i < 10; i++)
+		ck_assert(window_take(shm, 0, i < 5 ? 1000 : 40000, 40000, &a)); /* the first five are ready again before the others */
+	lease_at(shm, &the_window, 5, 2000 + W);
+	ck_assert_uint_eq(limit_of_window(shm), 0);
+	lease_at(shm, &the_window, 7, 2000 + W);
+	ck_assert_uint_eq(limit_of_window(shm), 2);
+	ck_assert_uint_eq(hold_of_window(shm, 2000 + W), 7);
+	lease_at(shm, &the_window, 10, 2000 + W);
+	ck_assert_uint_eq(limit_of_window(shm), 10);
+	lease_at(shm, &the_window, 7, 41000 + W);
+	ck_assert_uint_eq(limit_of_window(shm), 7);
 }
 END_TEST
 
@@ -268,17 +308,17 @@ START_TEST(slots_that_come_back_are_found_at_once)
 	struct shm *shm = clustered();
 	struct appointment a;
 
-	lease(shm, &the_window, 3);
+	lease_at(shm, &the_window, 3, 1000);
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert(window_take(shm, 0, 1000, 1000, &a));
 	ck_assert(!window_take(shm, 0, 1000, 1000, &a));
-	lease(shm, &the_window, 5);
+	lease_at(shm, &the_window, 5, 1001);
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert(window_take(shm, 0, 1001, 1001, &a));
 	ck_assert(!window_take(shm, 0, 1001, 1001, &a));
-	lease(shm, &the_window, 1);
+	lease_at(shm, &the_window, 1, 2000);
 	ck_assert(!window_take(shm, 0, 2000, 2000, &a));
-	lease(shm, &the_window, 5); /* used is used */
+	lease_at(shm, &the_window, 5, 3000); /* used is used */
 	ck_assert(!window_take(shm, 0, 3000, 3000, &a));
 	ck_assert(window_take(shm, 0, 1001 + W + LATE, 1001 + W + LATE, &a));
 }
@@ -335,7 +375,7 @@ static void NORETURN write_for_ever(struct shm *shm)
 {
 	for (uint64_t n = 1;; n++)
 		lease_write(shm, &the_gate, &(struct lease_schedule){ .limit = n, .until_ms = n, .after = n, .rise_ms = n,
-			.rise_to = n, .keep = n, .keep_until_ms = n, .total = n });
+			.rise_to = n, .keep = n, .keep_until_ms = n, .total = n }, clock_ms());
 }
 
 START_TEST(whenever_the_writer_dies_there_is_a_whole_schedule)
@@ -449,6 +489,7 @@ int main(void)
 	UNIT_RUN("lease", nothing_may_be_used_before_there_is_a_lease, a_gate_follows_its_schedule,
 		who_waits_is_served_when_the_lease_grows_and_when_it_rises_by_itself,
 		no_more_are_ended_than_are_too_many, a_window_is_exact_while_its_lease_changes,
+		what_was_used_behind_the_limit_is_part_of_a_grant,
 		a_limit_that_was_none_begins_with_nothing, slots_that_come_back_are_found_at_once, tokens_that_are_not_ours_any_more_do_not_go_out,
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
