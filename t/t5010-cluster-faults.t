@@ -5,7 +5,7 @@ never more than the limit at the simulator, and what was lost is back soon. HEAD
 Redis stopped for 1 to 20 s."""
 import os, random, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
-from cluster import *
+from faults import *
 
 need_redis()
 FAULTS = int(os.environ.get('HEADGATE_CLUSTER_FAULTS', 0))
@@ -16,69 +16,14 @@ CLIENTS, FEW = 13, 2	# at a node: enough for all of it, and not
 
 class Show:
 	def __init__(self, tap, sim, redis, nodes):
-		self.tap, self.sim, self.redis, self.nodes = tap, sim, redis, nodes
+		self.tap, self.sim, self.nodes = tap, sim, nodes
 		self.random = random.Random(SEED)
+		self.faults = Faults(redis, nodes, self.random, (1, 20) if LONG else (0.2, 2 * TTL), TTL, self.load_anew)
 		self.loads, self.worst, self.history = [None] * 3, 0, []
 
-	# ---- faults: each returns after it is over
-
-	async def kill_node(self):
-		"""The host is gone: all its processes at once. It comes back."""
-		n = self.random.randrange(3)
-		node = self.nodes[n]
-		for pid in [node.pid] + children(node.pid):	# the master first, so that it replaces nobody
-			kill(pid)
-		await asyncio.to_thread(node.end, signal.SIGKILL)
-		node.stopped = True
+	def load_anew(self, n):
 		self.loads[n].wanted = 0
-		self.nodes.nodes[n] = await asyncio.to_thread(self.nodes.start, node.name)
 		self.loads[n] = Load(self.nodes[n].port, CLIENTS)
-		return f'kill -9 of node {node.name}'
-
-	async def kill_agent(self):
-		node = self.random.choice(self.nodes.nodes)
-		agent = await asyncio.to_thread(node.agent)
-		if agent:
-			os.kill(agent, signal.SIGKILL)
-		return f'kill -9 of the agent of {node.name}'
-
-	async def kill_worker(self):
-		node = self.random.choice(self.nodes.nodes)
-		workers = list((await asyncio.to_thread(node.workers)).values())
-		if workers:
-			os.kill(self.random.choice(workers), signal.SIGKILL)
-		return f'kill -9 of a worker of {node.name}'
-
-	async def stop_agent(self):
-		node = self.random.choice(self.nodes.nodes)
-		agent = await asyncio.to_thread(node.agent)
-		seconds = self.random.uniform(0.2, 2 * TTL)
-		if agent:
-			os.kill(agent, signal.SIGSTOP)
-			await asyncio.sleep(seconds)
-			os.kill(agent, signal.SIGCONT)
-		return f'the agent of {node.name} stopped for {seconds:.1f} s'
-
-	async def stop_redis(self):
-		seconds = self.random.uniform(1, 20) if LONG else self.random.uniform(0.2, 2 * TTL)
-		os.kill(self.redis.pid, signal.SIGSTOP)
-		await asyncio.sleep(seconds)
-		os.kill(self.redis.pid, signal.SIGCONT)
-		return f'Redis stopped for {seconds:.1f} s'
-
-	async def restart_redis(self):
-		await asyncio.to_thread(self.redis.restart)
-		return 'Redis restarted, empty'
-
-	async def flush_redis(self):
-		await asyncio.to_thread(self.redis.command, 'FLUSHALL')
-		return 'Redis lost its data'
-
-	async def cut(self):
-		await asyncio.to_thread(self.redis.cut)
-		return 'connections cut'
-
-	# ----
 
 	async def is_full(self, seconds):
 		"""How long until all of the limit is in use again; None: longer than that."""
@@ -96,8 +41,7 @@ class Show:
 		await asyncio.to_thread(wait_until, lambda: (self.nodes[heavy].lease() or 0) >= LIMIT - 2 * FEW, 6)
 
 	async def run(self, count):
-		kinds = [self.kill_node, self.kill_agent, self.kill_worker, self.stop_agent, self.stop_redis, self.restart_redis,
-			self.flush_redis, self.cut]
+		kinds = self.faults.kinds
 		self.loads = [Load(node.port, CLIENTS) for node in self.nodes]
 		self.tap.ok(await self.is_full(20) is not None, 'all of the limit is in use')
 		stuck = []

@@ -28,6 +28,7 @@
 #define TIMEOUT_MAX_MS 5000u
 #define FAREWELL_MS 600u   /* after TERM, for the last answer */
 #define LOCK_MS 20u	   /* for what the master stores meanwhile */
+#define HURRY_MOST 2u	   /* a greeting, and the first renewal, are at once followed by the next request */
 #define QUIET_MS 10000u	   /* between two lines about the same trouble */
 
 enum agent_event { EVENT_LOOK, EVENT_LIFELINE, EVENT_TERM, EVENT_REOPEN, EVENT_COUNT };
@@ -43,6 +44,7 @@ struct agent {
 	struct wire_args args; /* of the request under way */
 	bool up, asking, loaded;
 	bool was_lost;		   /* and that was said */
+	unsigned hurried;	   /* requests since then that were sent at once */
 	bool crowded;		   /* so was that lease_ttl is too short for so many */
 	uint64_t sent_ms, renewed_ms, quiet_until_ms; /* renewed: when what the last lease came from was sent */
 	uint64_t leave_ms; /* TERM came: leave by then; 0: it did not */
@@ -244,6 +246,17 @@ static void say_error(struct agent *a, const char *why)
 	link_again(a->link, why);
 }
 
+/* Who has come shall have its share soon; but a Redis that greets again and again is not asked oftener for it. */
+static void hurry(struct agent *a, uint64_t now_ms)
+{
+	if (!a->ledger.again) {
+		a->hurried = 0;
+	} else if (!a->asking && a->hurried < HURRY_MOST) {
+		a->hurried++;
+		ask(a, now_ms);
+	}
+}
+
 static void on_answer(void *arg, const struct redisReply *from)
 {
 	struct agent *a = arg;
@@ -278,6 +291,7 @@ static void on_answer(void *arg, const struct redisReply *from)
 		break;
 	}
 	wire_reply_release(&reply);
+	hurry(a, now_ms);
 }
 
 static void on_up(void *arg, const char *run)

@@ -9,7 +9,9 @@
 #define FAST_SHARE 100u	   /* nor than this part of lease_ttl, */
 #define FAST_LOAD 2u	   /* nor than takes this part of Redis' time (the half) if all members are in haste; few are at once */
 #define REST_SHARE 3u	   /* and not seldomer than so often in lease_ttl, */
-#define REST_LOAD 4u	   /* which shall take it no more than this part */
+#define REST_LOAD 4u	   /* which shall take it no more than this part; */
+#define REST_MS 300u	   /* but as often as this, so that who comes need not wait for promises and for what was lent, */
+#define REST_EASE 20u	   /* as far as that takes it no more than this part */
 /* What a renewal takes Redis, and more for each row that it looks at: measured by bench/cluster. */
 #define RENEWAL_US 100u
 #define ROW_US 3u
@@ -164,12 +166,12 @@ static bool is_to_give(const struct ledger_limit *limit)
 uint64_t ledger_pace_ms(const struct ledger *l)
 {
 	uint64_t fast = max(FAST_MS, max(FAST_LOAD * round_us(l) / 1000, l->ttl_ms / FAST_SHARE));
-	uint64_t rest = l->ttl_ms / REST_SHARE;
+	uint64_t rest = min(l->ttl_ms / REST_SHARE, max(REST_MS, REST_EASE * round_us(l) / 1000));
 	bool in_haste = l->again || l->outgrown || l->draining;
 
 	for (unsigned i = 0; i < l->nlimits && !in_haste; i++)
 		in_haste = is_to_give(&l->limit[i]);
-	return in_haste && fast < rest ? fast : rest;
+	return in_haste ? min(fast, rest) : rest;
 }
 
 /* The largest of our numbers whose answer came at least this long ago; 0: none. */

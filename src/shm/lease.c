@@ -217,7 +217,7 @@ static void read_tokens(const struct shm *shm, unsigned which, struct lease_read
 
 	tokens_read(shm, which, clock_ms(), &tokens);
 	r->used = r->wanted = tokens.used;
-	r->hold = max(r->limit, r->used);
+	r->hold = max(r->limit, tokens.fullest); /* promises may be for two windows: each of them is within the limit */
 	r->refused = atomic_load(&shm_tokens_at(shm, which)->refused);
 }
 

@@ -54,6 +54,13 @@ static uint64_t tokens_of(uint64_t word)
 	return word & UINT32_MAX;
 }
 
+static uint64_t in_piece(const struct pieces *p, uint32_t piece)
+{
+	uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
+
+	return word >> 32 == piece ? tokens_of(word) : 0;
+}
+
 /* Those around `at`: sum[i] is what pieces at - SPAN + 1 .. at - SPAN + i hold. */
 #define AROUND (2 * SPAN - 1)
 static void add_up(const struct pieces *p, uint32_t at, uint64_t sum[AROUND + 1])
@@ -61,9 +68,7 @@ static void add_up(const struct pieces *p, uint32_t at, uint64_t sum[AROUND + 1]
 	sum[0] = 0;
 	for (unsigned i = 0; i < AROUND; i++) {
 		uint32_t piece = at - (SPAN - 1) + i;
-		uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
-
-		uint64_t tokens = word >> 32 == piece ? tokens_of(word) : 0;
+		uint64_t tokens = in_piece(p, piece);
 
 		if (p->moved && p->moved->piece == piece)
 			tokens -= p->moved->tokens < tokens ? p->moved->tokens : tokens;
@@ -121,9 +126,7 @@ static uint64_t last_promised(const struct pieces *p, uint64_t now_piece)
 	uint64_t piece = now_piece + AHEAD;
 
 	for (; piece > now_piece; piece--) {
-		uint64_t word = atomic_load(&p->word[piece % TOKENS_PIECES]);
-
-		if (word >> 32 == (uint32_t)piece && tokens_of(word))
+		if (in_piece(p, (uint32_t)piece))
 			break;
 	}
 	return piece;
@@ -247,6 +250,7 @@ void tokens_set_limit(struct shm *shm, unsigned which, uint64_t limit, uint32_t 
 
 void tokens_read(const struct shm *shm, unsigned which, uint64_t now_ms, struct tokens_reading *r)
 {
+	uint64_t held[SPAN + AHEAD], window = 0;
 	struct pieces p;
 	uint32_t now_piece;
 
@@ -254,11 +258,10 @@ void tokens_read(const struct shm *shm, unsigned which, uint64_t now_ms, struct 
 	*r = (struct tokens_reading){ .limit = p.configured,
 		.window_ms = atomic_load(&shm_tokens_at(shm, which)->window_ms) };
 	now_piece = (uint32_t)(now_ms / p.piece_ms);
-	for (unsigned i = 0; i < TOKENS_PIECES; i++) {
-		uint64_t word = atomic_load(&p.word[i]);
-		int32_t ago = (int32_t)(now_piece - (uint32_t)(word >> 32));
-
-		if (ago >= -(int32_t)AHEAD && ago < (int32_t)SPAN)
-			r->used += tokens_of(word);
+	for (uint32_t i = 0; i < SPAN + AHEAD; i++) {
+		held[i] = in_piece(&p, now_piece - (SPAN - 1) + i);
+		r->used += held[i];
+		window += held[i] - (i >= SPAN ? held[i - SPAN] : 0);
+		r->fullest = window > r->fullest ? window : r->fullest;
 	}
 }

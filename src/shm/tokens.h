@@ -63,6 +63,7 @@ struct tokens_reading {
 	uint64_t limit;
 	uint64_t window_ms;
 	uint64_t used; /* within the window that ends now, or promised */
+	uint64_t fullest; /* the most of these that one window holds: that which ends now, or one to come */
 };
 void tokens_read(const struct shm *shm, unsigned which, uint64_t now_ms, struct tokens_reading *r);
 

@@ -57,8 +57,7 @@ class Tap:
 			self.diag(f'got:  {got!r}\nlike: {pattern!r}')
 
 	def at_most(self, got, limit, name):
-		if not self.ok(got <= limit, f'{name} ({got} <= {limit})'):
-			self.diag(f'{got} > {limit}')
+		return self.ok(got <= limit, f'{name} ({got} <= {limit})')
 
 	def skip(self, name, why):
 		self.count += 1

@@ -297,7 +297,7 @@ START_TEST(all_that_is_used_is_said_to_be_held)
 	ck_assert_uint_eq(r.ask[1].hold, 6);
 	ck_assert_uint_eq(r.ask[1].want, 6);
 	lease_write(shm, &permits, &s, now);
-	ck_assert_uint_lt(ledger_pace_ms(&ledger), T / 3); /* what comes free is to be reported soon */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100); /* what comes free is to be reported soon */
 	gate_leave(line, &tickets[0]);
 	ledger_look(&ledger, shm, now);
 	r = exchange(now + 600, now + 601, 3, (struct wire_grant){ 3, 3, 25, 8, false, false }, &s);
@@ -323,14 +323,14 @@ START_TEST(in_haste_is_whose_share_does_not_fit)
 
 	ledger.limit[0].grant.contended = false;
 	ledger_look(&ledger, shm, now);
-	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* it has some idle, and nobody wants it */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 300); /* it has some idle, and nobody wants it */
 	exchange(now + 10, now + 11, 2, (struct wire_grant){ 6, 6, 25, 8, true, false }, &s);
 	ledger.limit[0].grant.contended = false;
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), 100); /* somebody does */
 	for (unsigned i = 0; i < 6; i++)
 		ck_assert(gate_try(line, &tickets[i]));
 	ledger_look(&ledger, shm, now + 20);
-	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3); /* all of it is used */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 300); /* all of it is used */
 	leave_all(line, tickets, 6);
 }
 END_TEST
@@ -348,8 +348,12 @@ START_TEST(redis_is_not_asked_for_more_than_it_can_do)
 	ck_assert_uint_lt(ledger_bearable_ttl_ms(&ledger), 100);
 	ledger.members = 100; /* a renewal of 2 limits takes about 0.7 ms */
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), 140);
+	ledger.again = false; /* at rest it is a twentieth of its time, or three times in lease_ttl */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), 1400);
 	ck_assert_uint_eq(ledger_bearable_ttl_ms(&ledger), 840);
-	ledger.members = 1000; /* not even at rest */
+	ledger.members = 1000; /* not even that */
+	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3);
+	ledger.again = true;
 	ck_assert_uint_eq(ledger_pace_ms(&ledger), T / 3);
 	ck_assert_uint_eq(ledger_bearable_ttl_ms(&ledger), 73200);
 	ledger_release(&ledger);

@@ -324,6 +324,26 @@ START_TEST(slots_that_come_back_are_found_at_once)
 }
 END_TEST
 
+/* Promises may be for two windows, of which each is within the lease. */
+START_TEST(tokens_that_wait_for_the_next_window_are_not_held_twice)
+{
+	struct shm *shm = clustered();
+	uint64_t now = clock_ms();
+	struct tokens_promise a;
+	struct lease_reading r;
+
+	lease(shm, &the_tokens, 500);
+	ck_assert(tokens_take(shm, 0, now, now, 400, &a));
+	ck_assert(tokens_take(shm, 0, now, UINT64_MAX, 450, &a));
+	lease_read(shm, &the_tokens, &r);
+	ck_assert_uint_eq(r.wanted, 850);
+	ck_assert_uint_eq(r.hold, 500);
+	lease(shm, &the_tokens, 100);
+	lease_read(shm, &the_tokens, &r);
+	ck_assert_uint_eq(r.hold, 450);
+}
+END_TEST
+
 START_TEST(tokens_that_are_not_ours_any_more_do_not_go_out)
 {
 	struct shm *shm = clustered();
@@ -490,7 +510,8 @@ int main(void)
 		who_waits_is_served_when_the_lease_grows_and_when_it_rises_by_itself,
 		no_more_are_ended_than_are_too_many, a_window_is_exact_while_its_lease_changes,
 		what_was_used_behind_the_limit_is_part_of_a_grant,
-		a_limit_that_was_none_begins_with_nothing, slots_that_come_back_are_found_at_once, tokens_that_are_not_ours_any_more_do_not_go_out,
+		a_limit_that_was_none_begins_with_nothing, slots_that_come_back_are_found_at_once,
+		tokens_that_wait_for_the_next_window_are_not_held_twice, tokens_that_are_not_ours_any_more_do_not_go_out,
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
 #endif

@@ -226,6 +226,14 @@ static uint64_t used(struct shm *shm, uint64_t now)
 	return r.used;
 }
 
+static uint64_t fullest(struct shm *shm, uint64_t now)
+{
+	struct tokens_reading r;
+
+	tokens_read(shm, P, now, &r);
+	return r.fullest;
+}
+
 START_TEST(tokens_wait_for_old_ones_to_leave_the_window)
 {
 	struct shm *shm = standing_segment(10);
@@ -244,6 +252,7 @@ START_TEST(tokens_wait_for_old_ones_to_leave_the_window)
 	ck_assert_uint_eq(take(shm, T0 + 6000, 300, &c), T0 + 5000 + W + PIECE); /* 100 are left before */
 	ck_assert_uint_eq(take(shm, T0 + 6000, 100, &d), T0 + 5000 + W + PIECE); /* but nobody is overtaken */
 	ck_assert_uint_eq(used(shm, T0 + 6000), 1700);
+	ck_assert_uint_eq(fullest(shm, T0 + 6000), 1000);
 	/* It took less than was thought: those who wait move forward. */
 	tokens_settle(shm, P, &a, 50);
 	ck_assert(tokens_advance(shm, P, T0 + 7000, &b));
@@ -255,6 +264,8 @@ START_TEST(tokens_wait_for_old_ones_to_leave_the_window)
 	ck_assert_uint_eq(d.at_ms, T0 + W + PIECE);
 	ck_assert(!tokens_advance(shm, P, T0 + 8000, &d));
 	ck_assert_uint_eq(used(shm, T0 + 8000), 1350);
+	ck_assert_uint_eq(fullest(shm, T0 + 8000), 1000); /* 600, 300 and 100 */
+	ck_assert_uint_eq(fullest(shm, T0 + 6000 + W), 700); /* 300, 100 and 300 */
 	ck_assert_uint_eq(used(shm, T0 + 5 * W), 0);
 }
 END_TEST
