@@ -40,6 +40,16 @@ def check_form(tap, gate):
 	tap.is_(request(gate.port, 'HEAD', '/metrics')[2], b'', 'HEAD has no body')
 	tap.is_(request(gate.port, 'POST', '/metrics', {})[0], 405, 'POST is refused')
 
+def by_convention(tap, seen, events):
+	"""What OpenTelemetry has names for has them, after one stream of three tokens."""
+	def of(name, kind=''):
+		return seen[f'gen_ai_client_{name}{{gen_ai_operation_name="chat",{kind}gen_ai_provider_name="sim",gen_ai_request_model="sim-1"}}']
+	tap.is_([of(f'operation_{what}_seconds_count') for what in ('duration', 'time_to_first_chunk', 'time_per_output_chunk')], [1, 1, events - 1],
+		'gen_ai_client_operation_*: times by provider and model')
+	tap.is_([of('token_usage_sum', 'gen_ai_token_type="output",'), of('token_usage_count', 'gen_ai_token_type="output",')], [3, 1],
+		'gen_ai_client_token_usage: how many tokens a request took')
+	tap.ok(of('token_usage_sum', 'gen_ai_token_type="input",') > 0, 'and how many its prompt had')
+
 def pending(tap, gate):
 	"""Connections that are not admitted: one truth, in /metrics and /health."""
 	silent = [socket.create_connection(('127.0.0.1', gate.port)) for _ in range(3)]
@@ -114,6 +124,7 @@ with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim, Gate(sim, tap, worker
 	events = seen['headgate_provider_events_total{provider="sim"}']
 	tap.ok(events > 3, 'events of a stream are counted')
 	tap.is_(seen['headgate_provider_inter_token_seconds_count{provider="sim"}'], events - 1, 'and the times between them')
+	by_convention(tap, seen, events)
 	pending(tap, gate)
 	asyncio.run(key_metrics(tap, gate))
 	gate.settle()

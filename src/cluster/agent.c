@@ -229,6 +229,7 @@ static bool is_news(struct agent *a, const char *why)
 static void refused(struct agent *a, const char *why)
 {
 	give_up(a);
+	a->ledger.again = false; /* it will not be otherwise at once */
 	say_state(a, CLUSTER_REFUSED);
 	if (is_news(a, why)) {
 		log_error("cluster", "refused: %s", why);
@@ -251,7 +252,7 @@ static void hurry(struct agent *a, uint64_t now_ms)
 {
 	if (!a->ledger.again) {
 		a->hurried = 0;
-	} else if (!a->asking && a->hurried < HURRY_MOST) {
+	} else if (a->up && !a->asking && a->hurried < HURRY_MOST) {
 		a->hurried++;
 		ask(a, now_ms);
 	}

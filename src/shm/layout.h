@@ -22,7 +22,7 @@
 #include <sys/types.h>
 
 #define SHM_MAGIC 0x4554414744414548ull /* "HEADGATE" */
-#define SHM_ABI 7u
+#define SHM_ABI 8u
 #define SHM_LINE 64
 #define SHM_MAX_SLOTS 128u
 #define SHM_ALIGNED __attribute__((aligned(SHM_LINE)))
@@ -215,6 +215,12 @@ struct stats_phist {
 	_Atomic uint64_t bucket[STATS_BUCKETS];
 };
 
+/* Tokens of requests, by tally_usage_bound(). */
+struct stats_usage {
+	_Atomic uint64_t sum;
+	_Atomic uint64_t bucket[TALLY_USAGE_BUCKETS];
+};
+
 struct stats_provider {
 	_Atomic uint64_t value[PSTAT_COUNT];
 	struct stats_phist hist[PHIST_COUNT];
@@ -257,6 +263,7 @@ struct stats_block {
 	_Atomic uint64_t value[STAT_COUNT];
 	_Atomic uint64_t tally[SHM_TALLIES][TALLY_COUNT];
 	struct stats_phist model[SHM_MODEL_TALLIES][TALLY_TIME_COUNT];
+	struct stats_usage usage[SHM_MODEL_TALLIES][TALLY_USAGE_COUNT];
 	struct stats_provider provider[];
 } SHM_ALIGNED;
 

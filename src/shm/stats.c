@@ -148,6 +148,16 @@ void pstat_observe(unsigned provider, enum pstat_id histogram, uint64_t us)
 	add(&hist->bucket[bucket_of(us)], 1);
 }
 
+static void add_usage(struct stats_usage *usage, uint64_t tokens)
+{
+	unsigned i = 0;
+
+	while (tokens > tally_usage_bound(i))
+		i++;
+	add(&usage->sum, tokens);
+	add(&usage->bucket[i], 1);
+}
+
 void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t tokens_out)
 {
 	_Atomic uint64_t *value;
@@ -158,6 +168,10 @@ void tally_add(unsigned tally, bool complete, uint64_t tokens_in, uint64_t token
 	add(&value[TALLY_REQUESTS], complete);
 	add(&value[TALLY_TOKENS_IN], tokens_in);
 	add(&value[TALLY_TOKENS_OUT], tokens_out);
+	if (tally >= SHM_MODEL_TALLIES || !(tokens_in + tokens_out))
+		return;
+	add_usage(&mine->usage[tally][TALLY_INPUT], tokens_in);
+	add_usage(&mine->usage[tally][TALLY_OUTPUT], tokens_out);
 }
 
 void tally_observe(unsigned tally, enum tally_time time, uint64_t us)
@@ -267,6 +281,19 @@ void tally_histogram(
 	read_histogram(shm, &block_at(shm, 0)->model[tally][time], h);
 }
 
+void tally_usage_histogram(
+	const struct shm *shm, unsigned tally, enum tally_usage which, struct tally_usage_histogram *h)
+{
+	uint64_t words[1 + TALLY_USAGE_BUCKETS];
+
+	BUG_ON(tally >= SHM_MODEL_TALLIES);
+	add_up_steadily(shm, &block_at(shm, 0)->usage[tally][which], ARRAY_SIZE(words), words);
+	h->count = 0;
+	h->sum = words[0];
+	for (unsigned i = 0; i < TALLY_USAGE_BUCKETS; i++)
+		h->count += h->bucket[i] = words[1 + i];
+}
+
 uint64_t stats_quantile_us(const struct stats_histogram *h, double q)
 {
 	double want = q * (double)h->count, below = 0;
@@ -302,6 +329,19 @@ static void fold_histogram(struct stats_phist *to, struct stats_phist *from)
 		fold(&to->bucket[b], &from->bucket[b], STAT_HISTOGRAM);
 }
 
+static void fold_model(struct stats_block *to, struct stats_block *from, unsigned model)
+{
+	for (unsigned k = 0; k < TALLY_TIME_COUNT; k++)
+		fold_histogram(&to->model[model][k], &from->model[model][k]);
+	for (unsigned k = 0; k < TALLY_USAGE_COUNT; k++) {
+		struct stats_usage *sum = &to->usage[model][k], *part = &from->usage[model][k];
+
+		fold(&sum->sum, &part->sum, STAT_HISTOGRAM);
+		for (unsigned b = 0; b < TALLY_USAGE_BUCKETS; b++)
+			fold(&sum->bucket[b], &part->bucket[b], STAT_HISTOGRAM);
+	}
+}
+
 void stats_retire(struct shm *shm, unsigned slot)
 {
 	struct shm_stats *stats = shm_stats_at(shm);
@@ -316,8 +356,7 @@ void stats_retire(struct shm *shm, unsigned slot)
 		for (unsigned k = 0; k < TALLY_COUNT; k++)
 			fold(&to->tally[i][k], &from->tally[i][k], STAT_COUNTER);
 	for (unsigned i = 0; i < SHM_MODEL_TALLIES; i++)
-		for (unsigned k = 0; k < TALLY_TIME_COUNT; k++)
-			fold_histogram(&to->model[i][k], &from->model[i][k]);
+		fold_model(to, from, i);
 	for (unsigned p = 0; p < shm->header->nproviders; p++) {
 		for (unsigned i = 0; i < PSTAT_COUNT; i++)
 			fold(&to->provider[p].value[i], &from->provider[p].value[i], pstat_facts[i].type);

@@ -14,17 +14,40 @@ const struct stat_facts tally_facts[TALLY_KIND_COUNT][TALLY_COUNT] = {
 #undef X
 };
 
-const struct stat_facts tally_time_facts[TALLY_TIME_COUNT] = {
-#define X(symbol, name, help) { name, help, STAT_HISTOGRAM },
-	TALLY_TIMES(X)
-#undef X
-};
-
-const char *const tally_labels[TALLY_KIND_COUNT][2] = {
-#define X(symbol, group, name) { group, name },
+const struct tally_labels tally_labels[TALLY_KIND_COUNT] = {
+#define X(symbol, group, name) { group, name, "" },
 	TALLY_KINDS(X)
 #undef X
 };
+
+#define GEN_AI_LABELS(constant) { "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name=\"chat\"," constant }
+static const struct tally_labels gen_ai_labels = GEN_AI_LABELS("");
+const struct tally_labels tally_usage_labels[TALLY_USAGE_COUNT] = {
+#define X(symbol, text) GEN_AI_LABELS(TALLY_USAGE_LABEL "=\"" text "\","),
+	TALLY_USAGES(X)
+#undef X
+};
+
+const struct stat_facts tally_time_facts[TALLY_TIME_COUNT] = {
+#define X(symbol, labels, name, help) { name, help, STAT_HISTOGRAM },
+	TALLY_TIMES(X)
+#undef X
+};
+const struct tally_labels *const tally_time_labels[TALLY_TIME_COUNT] = {
+#define OURS &tally_labels[TALLY_MODEL]
+#define GEN_AI &gen_ai_labels
+#define X(symbol, labels, name, help) labels,
+	TALLY_TIMES(X)
+#undef X
+#undef OURS
+#undef GEN_AI
+};
+const struct stat_facts tally_usage_facts = { TALLY_USAGE_NAME, TALLY_USAGE_HELP, STAT_HISTOGRAM };
+
+uint64_t tally_usage_bound(unsigned bucket)
+{
+	return bucket < TALLY_USAGE_BUCKETS - 1 ? 1ull << (2 * bucket) : UINT64_MAX;
+}
 
 static struct shm_tally *name_at(const struct shm *shm, unsigned i)
 {

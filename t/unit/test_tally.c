@@ -39,6 +39,7 @@ START_TEST(a_dead_worker_leaves_its_counts)
 	struct shm *shm = standing_segment(10);
 	unsigned a = tally_install(shm, TALLY_CLIENT, "", "team"), b = tally_install(shm, TALLY_CLIENT, "", "b");
 	unsigned m = tally_install(shm, TALLY_MODEL, "p", "m");
+	struct tally_usage_histogram usage;
 	struct stats_histogram h;
 
 	tally_add(a, true, 100, 20);
@@ -46,6 +47,9 @@ START_TEST(a_dead_worker_leaves_its_counts)
 	tally_add(a, true, 11, 3);
 	tally_add(b, false, 5, 1);
 	tally_add(SHM_NO_TALLY, true, 1, 1);
+	tally_add(m, true, 16, 17);
+	tally_add(m, true, 0, 0); /* nothing was told */
+	tally_add(m, true, 1, UINT64_MAX / 2);
 	tally_observe(m, TALLY_DURATION, 5000);
 	tally_observe(SHM_NO_TALLY, TALLY_DURATION, 5000);
 	shm_bind(shm, SHM_MASTER, unit_wake);
@@ -58,6 +62,14 @@ START_TEST(a_dead_worker_leaves_its_counts)
 		tally_histogram(shm, m, TALLY_DURATION, &h);
 		ck_assert_uint_eq(h.count, 1);
 		ck_assert_uint_eq(h.sum_us, 5000);
+		tally_usage_histogram(shm, m, TALLY_INPUT, &usage);
+		ck_assert_uint_eq(usage.count, 2);
+		ck_assert_uint_eq(usage.sum, 17);
+		ck_assert_uint_eq(usage.bucket[0], 1);
+		ck_assert_uint_eq(usage.bucket[2], 1); /* a bound is within */
+		tally_usage_histogram(shm, m, TALLY_OUTPUT, &usage);
+		ck_assert_uint_eq(usage.bucket[3], 1);
+		ck_assert_uint_eq(usage.bucket[TALLY_USAGE_BUCKETS - 1], 1);
 		stats_retire(shm, 1);
 	}
 	unit_close();

@@ -47,7 +47,11 @@ void stat_doc(void)
 	puts(".El");
 	begin("By provider and model Pq labels Cm provider , model");
 	print_rows(tally_facts[TALLY_MODEL], TALLY_COUNT);
-	print_rows(tally_time_facts, TALLY_TIME_COUNT);
+	print_rows(tally_time_facts, TALLY_QUEUE_WAIT + 1);
+	puts(".El");
+	begin("By provider and model Pq labels Cm gen_ai_provider_name , gen_ai_request_model , gen_ai_operation_name");
+	print_rows(tally_time_facts + TALLY_QUEUE_WAIT + 1, TALLY_TIME_COUNT - TALLY_QUEUE_WAIT - 1);
+	print_row(&tally_usage_facts);
 	puts(".El");
 	begin("By provider and API key Pq labels Cm provider , key");
 	print_rows(tally_facts[TALLY_API_KEY], TALLY_COUNT);

@@ -251,13 +251,12 @@ static void add_provider_statistics(struct buf *out)
 }
 
 /* Several labels; a name may be any text. */
-static void add_labels(struct buf *out, const struct tally_reading *r)
+static void add_labels(struct buf *out, const struct tally_labels *labels, const struct tally_reading *r)
 {
-	const char *const *labels = tally_labels[r->kind];
-
-	if (labels[0])
-		buf_addf(out, "%s=\"%s\",", labels[0], r->group);
-	buf_addf(out, "%s=\"", labels[1]);
+	buf_adds(out, labels->constant);
+	if (labels->group)
+		buf_addf(out, "%s=\"%s\",", labels->group, r->group);
+	buf_addf(out, "%s=\"", labels->name);
 	add_escaped(out, r->name);
 	buf_adds(out, "\"");
 }
@@ -274,11 +273,39 @@ static void add_model_times(struct buf *out)
 			if (!tally_read(endpoint.shm, i, &r))
 				continue;
 			buf_clear(&labels);
-			add_labels(&labels, &r);
+			add_labels(&labels, tally_time_labels[time], &r);
 			tally_histogram(endpoint.shm, i, (enum tally_time)time, &h);
 			add_histogram(out, tally_time_facts[time].name, labels.data, &h);
 		}
 	}
+	buf_release(&labels);
+}
+
+static void add_usage(struct buf *out, const char *labels, const struct tally_usage_histogram *h)
+{
+	const char *name = tally_usage_facts.name;
+	uint64_t below = 0;
+
+	for (unsigned i = 0; i < TALLY_USAGE_BUCKETS - 1; i++)
+		buf_addf(out, "%s_bucket{%s,le=\"%" PRIu64 "\"} %" PRIu64 "\n", name, labels, tally_usage_bound(i), below += h->bucket[i]);
+	buf_addf(out, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels, h->count);
+	buf_addf(out, "%s_sum{%s} %" PRIu64 "\n%s_count{%s} %" PRIu64 "\n", name, labels, h->sum, name, labels, h->count);
+}
+
+static void add_model_usage(struct buf *out)
+{
+	struct tally_usage_histogram h;
+	struct buf labels = BUF_INIT;
+	struct tally_reading r;
+
+	add_family(out, &tally_usage_facts);
+	for (unsigned i = 0; i < SHM_MODEL_TALLIES; i++)
+		for (unsigned which = 0; tally_read(endpoint.shm, i, &r) && which < TALLY_USAGE_COUNT; which++) {
+			buf_clear(&labels);
+			add_labels(&labels, &tally_usage_labels[which], &r);
+			tally_usage_histogram(endpoint.shm, i, (enum tally_usage)which, &h);
+			add_usage(out, labels.data, &h);
+		}
 	buf_release(&labels);
 }
 
@@ -293,7 +320,7 @@ static void add_tallies(struct buf *out)
 				if (!tally_read(endpoint.shm, i, &r) || r.kind != kind)
 					continue;
 				buf_addf(out, "%s{", tally_facts[kind][c].name);
-				add_labels(out, &r);
+				add_labels(out, &tally_labels[kind], &r);
 				buf_addf(out, "} %" PRIu64 "\n", r.value[c]);
 			}
 		}
@@ -321,6 +348,7 @@ static void answer(struct exchange *x)
 	add_provider_statistics(&out);
 	add_tallies(&out);
 	add_model_times(&out);
+	add_model_usage(&out);
 	exchange_respond(x, 200, headers, ARRAY_SIZE(headers), out.data, out.len);
 	buf_release(&out);
 }
