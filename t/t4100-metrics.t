@@ -40,15 +40,23 @@ def check_form(tap, gate):
 	tap.is_(request(gate.port, 'HEAD', '/metrics')[2], b'', 'HEAD has no body')
 	tap.is_(request(gate.port, 'POST', '/metrics', {})[0], 405, 'POST is refused')
 
-def by_convention(tap, seen, events):
+async def by_convention(tap, gate, events):
 	"""What OpenTelemetry has names for has them, after one stream of three tokens."""
-	def of(name, kind=''):
-		return seen[f'gen_ai_client_{name}{{gen_ai_operation_name="chat",{kind}gen_ai_provider_name="sim",gen_ai_request_model="sim-1"}}']
+	seen = read(gate)
+	def of(name, kind='', side='client'):
+		return seen[f'gen_ai_{side}_{name}{{gen_ai_operation_name="chat",{kind}gen_ai_provider_name="sim",gen_ai_request_model="sim-1"}}']
 	tap.is_([of(f'operation_{what}_seconds_count') for what in ('duration', 'time_to_first_chunk', 'time_per_output_chunk')], [1, 1, events - 1],
 		'gen_ai_client_operation_*: times by provider and model')
+	tap.is_([of(f'{what}_seconds_count', side='server') for what in ('request_duration', 'time_to_first_token', 'time_per_output_token')], [1, 1, 1],
+		'gen_ai_server_*: as the client sees them')
 	tap.is_([of('token_usage_sum', 'gen_ai_token_type="output",'), of('token_usage_count', 'gen_ai_token_type="output",')], [3, 1],
 		'gen_ai_client_token_usage: how many tokens a request took')
 	tap.ok(of('token_usage_sum', 'gen_ai_token_type="input",') > 0, 'and how many its prompt had')
+	await asyncio.gather(*(stream_chat(gate.port, '[[sim:tokens=10,rate=20]]') for _ in range(2)))
+	seen = read(gate)
+	waited = of('request_duration_seconds_sum', side='server') - of('operation_duration_seconds_sum')
+	in_line = seen['headgate_model_queue_wait_seconds_sum{provider="sim",model="sim-1"}']
+	tap.ok(in_line > 0.3 and 0.9 < waited / in_line < 1.1, f'clients see that one waits for the other, 0.5 s or so ({waited:.3f} s, in line {in_line:.3f} s)')
 
 def pending(tap, gate):
 	"""Connections that are not admitted: one truth, in /metrics and /health."""
@@ -60,7 +68,8 @@ def pending(tap, gate):
 
 async def key_metrics(tap, gate):
 	"""Two places, both taken; one permit: the second request waits."""
-	waited = read(gate)['headgate_provider_queue_wait_seconds_count{provider="sim"}']
+	count, short = (f'headgate_provider_queue_wait_seconds_{what}' for what in ('count{provider="sim"}', 'bucket{provider="sim",le="0.2048"}'))
+	waited = read(gate)
 	streams = [await Stream().open(gate.port, chat_body('[[sim:tokens=1000,rate=50]]')) for _ in range(2)]
 	seen = {}
 	def full():
@@ -87,9 +96,9 @@ async def key_metrics(tap, gate):
 	streams[first].close()
 	await heads[1 - first]
 	seen = read(gate)
-	tap.is_(seen['headgate_provider_queue_wait_seconds_count{provider="sim"}'] - waited, 2, 'queue wait: both requests')
+	tap.is_(seen[count] - waited[count], 2, 'queue wait: both requests')
 	tap.ok(seen['headgate_provider_queue_wait_seconds_sum{provider="sim"}'] > 0.3, 'and how long they waited')
-	tap.is_(seen['headgate_provider_queue_wait_seconds_bucket{provider="sim",le="0.2048"}'] - waited, 1, 'one of them not, one long')
+	tap.is_(seen[short] - waited[short], 1, 'one of them not, one long')
 	tap.is_([seen[f'headgate_provider_concurrent_requests{{provider="sim"}}'], seen['headgate_provider_circuit_open{provider="sim"}'],
 		seen['headgate_workers']], [1, 0, 2], 'limits, circuit, workers')
 	streams[1 - first].close()
@@ -124,7 +133,7 @@ with Tap() as tap, Sim('--tokens', 3, '--rate', 0) as sim, Gate(sim, tap, worker
 	events = seen['headgate_provider_events_total{provider="sim"}']
 	tap.ok(events > 3, 'events of a stream are counted')
 	tap.is_(seen['headgate_provider_inter_token_seconds_count{provider="sim"}'], events - 1, 'and the times between them')
-	by_convention(tap, seen, events)
+	asyncio.run(by_convention(tap, gate, events))
 	pending(tap, gate)
 	asyncio.run(key_metrics(tap, gate))
 	gate.settle()

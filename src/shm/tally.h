@@ -45,7 +45,13 @@
 	X(INTER_TOKEN, GEN_AI, "gen_ai_client_operation_time_per_output_chunk_seconds",         \
 		"Between two events of a stream.")                                              \
 	X(DURATION, GEN_AI, "gen_ai_client_operation_duration_seconds",                         \
-		"From permit to the end of the answer.")
+		"From permit to the end of the answer.")                                        \
+	X(SERVED, GEN_AI, "gen_ai_server_request_duration_seconds",                             \
+		"Of requests answered completely: from when they came to the end, all waits and attempts included.") \
+	X(SERVED_FIRST, GEN_AI, "gen_ai_server_time_to_first_token_seconds",                    \
+		"Of these: from when they came to the first byte of the answer.")               \
+	X(SERVED_TOKEN, GEN_AI, "gen_ai_server_time_per_output_token_seconds",                  \
+		"Of these, where they are streams: the time after that, for each further token that the provider has told.")
 #define TALLY_USAGE_NAME "gen_ai_client_token_usage"
 #define TALLY_USAGE_HELP "Tokens of a request that the provider has told; gen_ai_token_type: input (the prompt) or output."
 #define TALLY_USAGE_LABEL "gen_ai_token_type"

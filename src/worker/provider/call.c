@@ -203,6 +203,20 @@ void call_back_in_line(struct provider_call *call)
 	start_over(call, false);
 }
 
+/* As the client sees it. */
+static void observe_served(const struct provider_call *call)
+{
+	const struct provider_usage *usage = &call->usage;
+	uint64_t first_us = call->granted_us + usage->first_token_us, now_us = clock_us();
+
+	tally_observe(call->model_tally, TALLY_SERVED, now_us - call->begun_us);
+	if (!usage->first_token_us)
+		return;
+	tally_observe(call->model_tally, TALLY_SERVED_FIRST, first_us - call->begun_us);
+	if (call->stream && usage->known && usage->completion_tokens > 1)
+		tally_observe(call->model_tally, TALLY_SERVED_TOKEN, (now_us - first_us) / (usage->completion_tokens - 1));
+}
+
 static void let_go(struct provider_call *call, bool complete)
 {
 	const struct provider_usage *usage = &call->usage;
@@ -210,6 +224,8 @@ static void let_go(struct provider_call *call, bool complete)
 	const unsigned tallies[] = { call->model_tally, provider->keys[call->key].tally, client_tally(call) };
 
 	end_attempt(call);
+	if (complete)
+		observe_served(call);
 	if (usage->known || complete) {
 		pstat_add(provider->index, PSTAT_TOKENS_IN, (int64_t)usage->prompt_tokens);
 		pstat_add(provider->index, PSTAT_TOKENS_OUT, (int64_t)usage->completion_tokens);

@@ -194,6 +194,7 @@ struct provider_call {
 	bool key_parked;      /* this attempt's key was put aside */
 	uint64_t retry_at_ms; /* BACKOFF: until then */
 
+	uint64_t begun_us;   /* when it was asked for */
 	uint64_t arrived_us; /* at this provider */
 	uint64_t granted_us;
 	uint64_t sent_us;  /* when this attempt left the line; 0: it did not */

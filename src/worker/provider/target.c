@@ -160,6 +160,7 @@ void target_open(struct provider_call *call, const struct provider_request *requ
 	call->request_id = xstrdup(request->request_id ? request->request_id : "-");
 	make_headers(call, request);
 	arrive(call, call->provider);
+	call->begun_us = call->arrived_us;
 	call->chain = chain_of(call);
 	model = model_of(call);
 	call->model_tally = tally_of(call->provider, call->asked, &model);
