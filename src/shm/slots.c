@@ -31,6 +31,8 @@ void shm_slot_read(const struct shm *shm, unsigned slot, struct slot_reading *r)
 	r->heartbeat_ms = atomic_load(&s->heartbeat_ms);
 	r->door = atomic_load(&s->door);
 	r->conf_generation = atomic_load(&s->conf_generation);
+	if (!r->pid && (r->state == SLOT_READY || r->state == SLOT_DRAINING))
+		r->state = SLOT_EMPTY; /* shm_reclaim() is at it */
 }
 
 unsigned shm_slot_claim(struct shm *shm, unsigned slot, uint64_t now_ms)

@@ -28,6 +28,7 @@ static const char *ask_metrics(struct client *c)
 	unlink(path);
 	shm_slot_claim(shm, 0, 0);
 	shm_bind(shm, 0, wake_fds);
+	shm_slot_set_pid(shm, 0, getpid());
 	shm_slot_set_state(shm, 0, SLOT_READY);
 	endpoint_open(&(struct endpoint_setup){ .conf = open_endpoints(), .shm = shm });
 	stat_add(STAT_REQUESTS, 7);

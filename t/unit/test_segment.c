@@ -255,6 +255,9 @@ START_TEST(a_slot_lives_again)
 	ck_assert(!shm_hearts_beat(shm, now + 9000, 1000));
 	shm_reclaim(shm, 0);
 	ck_assert(shm_hearts_beat(shm, now + 9000, 1000));
+	shm_slot_set_pid(shm, 2, 0); /* in the middle of what follows */
+	shm_slot_read(shm, 2, &r);
+	ck_assert_int_eq(r.state, SLOT_EMPTY);
 	shm_reclaim(shm, 2);
 	shm_slot_read(shm, 2, &r);
 	ck_assert_int_eq(r.state, SLOT_EMPTY);
