@@ -29,6 +29,14 @@ static void print_rows(const struct stat_facts *facts, unsigned n)
 		print_row(&facts[i]);
 }
 
+/* Those with labels of our own, or with those of the conventions. */
+static void print_times(bool ours)
+{
+	for (unsigned i = 0; i < TALLY_TIME_COUNT; i++)
+		if ((tally_time_labels[i] == &tally_labels[TALLY_MODEL]) == ours)
+			print_row(&tally_time_facts[i]);
+}
+
 void stat_doc(void)
 {
 	begin("The house");
@@ -47,10 +55,10 @@ void stat_doc(void)
 	puts(".El");
 	begin("By provider and model Pq labels Cm provider , model");
 	print_rows(tally_facts[TALLY_MODEL], TALLY_COUNT);
-	print_rows(tally_time_facts, TALLY_QUEUE_WAIT + 1);
+	print_times(true);
 	puts(".El");
 	begin("By provider and model Pq labels Cm gen_ai_provider_name , gen_ai_request_model , gen_ai_operation_name");
-	print_rows(tally_time_facts + TALLY_QUEUE_WAIT + 1, TALLY_TIME_COUNT - TALLY_QUEUE_WAIT - 1);
+	print_times(false);
 	print_row(&tally_usage_facts);
 	puts(".El");
 	begin("By provider and API key Pq labels Cm provider , key");

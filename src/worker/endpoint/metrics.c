@@ -286,8 +286,10 @@ static void add_usage(struct buf *out, const char *labels, const struct tally_us
 	const char *name = tally_usage_facts.name;
 	uint64_t below = 0;
 
-	for (unsigned i = 0; i < TALLY_USAGE_BUCKETS - 1; i++)
-		buf_addf(out, "%s_bucket{%s,le=\"%" PRIu64 "\"} %" PRIu64 "\n", name, labels, tally_usage_bound(i), below += h->bucket[i]);
+	for (unsigned i = 0; i < TALLY_USAGE_BUCKETS - 1; i++) {
+		below += h->bucket[i];
+		buf_addf(out, "%s_bucket{%s,le=\"%" PRIu64 "\"} %" PRIu64 "\n", name, labels, tally_usage_bound(i), below);
+	}
 	buf_addf(out, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels, h->count);
 	buf_addf(out, "%s_sum{%s} %" PRIu64 "\n%s_count{%s} %" PRIu64 "\n", name, labels, h->sum, name, labels, h->count);
 }
