@@ -7,7 +7,7 @@ from cluster import *
 
 need_redis()
 LIMIT, N = 12, 3
-SOON = 10	# requests to Redis, which are 100 to 150 ms apart, but for the first: within a second or so, and requests of 0.2 s end meanwhile
+SOON = 15	# requests to Redis, which are 100 to 150 ms apart, but for the first: 7 of them where the machine has nothing else to do
 PERMITS = 'llm.providers.sim.http_client.concurrent_requests'
 
 def in_flight(node):
