@@ -11,7 +11,7 @@ FAULTS = int(os.environ.get('HEADGATE_CLUSTER_FAULTS', 0))
 SEED = int(os.environ.get('HEADGATE_CLUSTER_SEED', 4711))
 WINDOW, TTL = 5, 2	# s: what a minute is in this test
 RPM, TPM, KEY_LIMIT = 60, 900, 6
-MOVES = 8
+MOVES = 7
 KEY = 'a key of sixteen letters'
 
 class Stalls(threading.Thread):
@@ -84,6 +84,17 @@ async def rates(tap, sim, redis, nodes):
 	tap.ok(FAULTS or len(times) >= 0.5 * RPM * span, f'and most of them are used ({len(times)} in {span:.1f} windows of {RPM})')
 	tap.ok(FAULTS or all(len(load.done) for load in moves.loads), f'every node has had some ({[len(load.done) for load in moves.loads]})')
 
+async def wait_for_share(tap, sim, nodes):
+	"""One node has just used all of a window; who comes to another one waits for it in line, as he would with one host."""
+	a, b, _ = nodes
+	await asyncio.sleep(1.2 * WINDOW)	# what was sent before counts no more
+	before = len(sim.events('request'))
+	load = Load(a.port, RPM)
+	tap.ok(await asyncio.to_thread(wait_until, lambda: len(sim.events('request')) - before >= 0.8 * RPM), f'one node uses most of {RPM} at once')
+	load.resize(0)
+	got = await asyncio.gather(*(ask(b.port, f'{n}', seconds=3 * WINDOW) for n in range(30)))
+	tap.is_([s and ending(s) for s in got], [(200, None)] * 30, 'who comes to a node without a share waits until it has one')
+
 async def tokens(tap, sim, redis, nodes):
 	"""A request is booked with what it may take, and then with what it took."""
 	tap.ok(await asyncio.to_thread(nodes.sharing), 'tokens_per_minute is shared')
@@ -101,7 +112,7 @@ async def tokens(tap, sim, redis, nodes):
 async def of_a_key(tap, sim, nodes):
 	headers = {'Authorization': f'Bearer {KEY}'}
 	body = lambda n: chat_body(f'{n} [[sim:tokens=10,rate=20]]', stream=False)
-	asks = [asyncio.to_thread(request, nodes[n % 2].port, 'POST', '/v1/chat/completions', body(n), headers) for n in range(40)]
+	asks = [asyncio.to_thread(request, nodes[n % 2].port, 'POST', '/v1/chat/completions', body(n), headers) for n in range(30)]
 	got = [answer[0] for answer in await asyncio.gather(*asks)]
 	tap.is_(got.count(200), 40, 'all requests of a key at two nodes are answered')
 	most = sim.stats()['max_in_flight']
@@ -133,6 +144,7 @@ SHORT = {'env': {'HEADGATE_TEST_WINDOW_MS': str(WINDOW * 1000)}, 'ttl': f'{TTL}s
 with Tap() as tap, Redis() as redis:
 	with Sim('--tokens', 2, '--rate', 0) as sim, Cluster(tap, redis, sim, 3, **SHORT, http_client={'requests_per_minute': RPM, 'concurrent_requests': 100, 'queue_timeout': 2 * WINDOW}) as nodes:
 		asyncio.run(rates(tap, sim, redis, nodes))
+		asyncio.run(wait_for_share(tap, sim, nodes))
 	redis.restart()
 	with Sim('--tokens', 10, '--rate', 0) as sim, Cluster(tap, redis, sim, 3, **SHORT, http_client={'tokens_per_minute': TPM, 'concurrent_requests': 100, 'queue_timeout': 2 * WINDOW}) as nodes:
 		asyncio.run(tokens(tap, sim, redis, nodes))

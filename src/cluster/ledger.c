@@ -88,14 +88,13 @@ static void inherit(struct ledger_limit *limit)
 static void note_want(struct ledger_limit *limit, bool next_half)
 {
 	const struct lease_reading *now = &limit->now;
-	uint64_t want = now->wanted + (now->refused - limit->refused);
 
+	limit->want[0] = max(limit->want[0], now->wanted + (now->refused - limit->refused));
+	if (!next_half)
+		return;
+	limit->want[1] = limit->want[0];
+	limit->want[0] = now->wanted;
 	limit->refused = now->refused;
-	if (next_half) {
-		limit->want[1] = limit->want[0];
-		limit->want[0] = 0;
-	}
-	limit->want[0] = max(limit->want[0], want);
 }
 
 static uint64_t want_of(const struct ledger_limit *limit)
@@ -336,6 +335,7 @@ void ledger_schedule(struct ledger *l, unsigned i, uint64_t sent_ms, uint64_t re
 		.rise_to = g->guaranteed,
 		.keep = limit->own[0].lease,
 		.keep_until_ms = limit->own[0].until_ms,
+		.target = g->target,
 		.total = g->limit,
 		.granted = g->lease };
 	limit->now.schedule = *schedule;

@@ -24,7 +24,7 @@ struct ledger_lease {
 struct ledger_limit {
 	struct lease_subject subject;
 	struct lease_reading now;
-	uint64_t refused;	 /* at the last look */
+	uint64_t refused;	 /* when the later half of the time looked back on began */
 	uint64_t want[2];	 /* the most of this half of a look-back, and of the one before */
 	struct wire_grant grant; /* of the last answer */
 	bool granted;		 /* there was one in this epoch */

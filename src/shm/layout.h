@@ -120,6 +120,7 @@ struct lease_words {
 	_Atomic uint64_t rise_to;
 	_Atomic uint64_t keep;
 	_Atomic uint64_t keep_until_ms;
+	_Atomic uint64_t target;
 	_Atomic uint64_t total;
 };
 struct shm_lease {
@@ -277,7 +278,7 @@ _Static_assert(sizeof(struct shm_slot) == 384, "shm_slot");
 _Static_assert(sizeof(struct gate_cell) == 2 * SHM_LINE, "a cell is two cache lines");
 _Static_assert(offsetof(struct shm_gate, line) == SHM_LINE, "used is on a line of its own");
 _Static_assert(offsetof(struct shm_gate, limit) == 2 * SHM_LINE, "the line counter too");
-_Static_assert(sizeof(struct shm_lease) == 136, "shm_lease");
+_Static_assert(sizeof(struct shm_lease) == 152, "shm_lease");
 _Static_assert(offsetof(struct shm_gate, cell) == 448, "cells begin on a line");
 _Static_assert(sizeof(struct shm_window) == 512, "shm_window");
 _Static_assert(offsetof(struct shm_window, limit) == 192, "shm_window");
@@ -322,6 +323,8 @@ static inline struct shm_cluster *shm_cluster_at(const struct shm *shm)
 
 /* What lease_limit() is when there is a lease. */
 uint64_t lease_limit_now(const struct shm_lease *lease, uint64_t configured);
+/* Is more than this limit in sight? */
+bool lease_grows(const struct shm_lease *lease, uint64_t limit, uint64_t configured);
 
 /* The limit in force here and now. Without a cluster it costs a load from the line of the limit. */
 static inline uint64_t lease_limit(const struct shm_lease *lease, uint64_t configured)

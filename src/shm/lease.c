@@ -15,7 +15,7 @@
 /* ---- a schedule ---- */
 
 #define SCHEDULE(X)                                                                             \
-	X(limit) X(until_ms) X(after) X(rise_ms) X(rise_to) X(keep) X(keep_until_ms) X(total)
+	X(limit) X(until_ms) X(after) X(rise_ms) X(rise_to) X(keep) X(keep_until_ms) X(target) X(total)
 
 /* False: there is none. */
 static bool read_schedule(const struct shm_lease *lease, struct lease_schedule *s)
@@ -61,6 +61,13 @@ uint64_t lease_limit_now(const struct shm_lease *lease, uint64_t configured)
 		return configured;
 	limit = scheduled(&s, clock_boot_ms());
 	return limit < configured ? limit : configured;
+}
+
+bool lease_grows(const struct shm_lease *lease, uint64_t limit, uint64_t configured)
+{
+	struct lease_schedule s;
+
+	return limit < configured && read_schedule(lease, &s) && clock_boot_ms() < s.until_ms && limit < s.target;
 }
 
 static uint64_t may_run(const struct lease_schedule *s, uint64_t now_ms)

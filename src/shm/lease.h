@@ -30,6 +30,8 @@ struct lease_schedule {
 	/* What runs may go on although it is more than the limit in force: so many, until then. */
 	uint64_t keep;
 	uint64_t keep_until_ms;
+	/* What `limit` shall be as soon as others have handed it back, and what was used before counts no more; until then, too. */
+	uint64_t target;
 	uint64_t total; /* what all nodes share; nobody decides by it */
 	uint64_t granted; /* not below the limit: with what was used above that; it is not kept */
 };

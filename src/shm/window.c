@@ -314,6 +314,14 @@ bool window_is_short(const struct shm *shm, unsigned window)
 	return r.limit < atomic_load(&r.shared->limit);
 }
 
+bool window_grows(const struct shm *shm, unsigned window)
+{
+	struct ring r;
+
+	ring_of(shm, window, &r);
+	return lease_grows(&r.shared->lease, r.limit, atomic_load(&r.shared->limit));
+}
+
 void window_change_begin(struct shm *shm, unsigned window, uint64_t limit, struct window_change *change)
 {
 	struct ring r;

@@ -48,6 +48,8 @@ int window_set_limit(struct shm *shm, unsigned window, uint32_t limit) MUST_CHEC
 
 /* Less is leased than there is: others have the rest now, and that may change within moments. */
 bool window_is_short(const struct shm *shm, unsigned window);
+/* And more of it is on its way here: others hand it back, or what was used before a lease shrank is about to count no more. */
+bool window_grows(const struct shm *shm, unsigned window);
 
 /*
  * Where a lease (shm/lease.h) changes the limit in force: begin, store the schedule, end. Slots that come back

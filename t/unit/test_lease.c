@@ -324,6 +324,27 @@ START_TEST(slots_that_come_back_are_found_at_once)
 }
 END_TEST
 
+START_TEST(more_is_in_sight_while_a_lease_says_so)
+{
+	struct shm *shm = clustered();
+	uint64_t now = clock_boot_ms();
+	struct lease_schedule s = { .limit = 3, .until_ms = now + HOUR, .rise_ms = UINT64_MAX, .target = 3, .granted = 3 };
+
+	ck_assert(!window_grows(shm, 0)); /* there is none yet */
+	lease_write(shm, &the_window, &s, clock_ms());
+	ck_assert(window_is_short(shm, 0) && !window_grows(shm, 0)); /* this is its share */
+	s.target = 4;
+	lease_write(shm, &the_window, &s, clock_ms());
+	ck_assert(window_grows(shm, 0));
+	s.until_ms = now - 1; /* nobody answers any more */
+	lease_write(shm, &the_window, &s, clock_ms());
+	ck_assert(!window_grows(shm, 0));
+	s = (struct lease_schedule){ .limit = 40, .until_ms = now + HOUR, .target = 50, .granted = 40 };
+	lease_write(shm, &the_window, &s, clock_ms());
+	ck_assert(!window_grows(shm, 0)); /* more than is configured nobody has */
+}
+END_TEST
+
 /* Promises may be for two windows, of which each is within the lease. */
 START_TEST(tokens_that_wait_for_the_next_window_are_not_held_twice)
 {
@@ -511,7 +532,7 @@ int main(void)
 		no_more_are_ended_than_are_too_many, a_window_is_exact_while_its_lease_changes,
 		what_was_used_behind_the_limit_is_part_of_a_grant,
 		a_limit_that_was_none_begins_with_nothing, slots_that_come_back_are_found_at_once,
-		tokens_that_wait_for_the_next_window_are_not_held_twice, tokens_that_are_not_ours_any_more_do_not_go_out,
+		more_is_in_sight_while_a_lease_says_so, tokens_that_wait_for_the_next_window_are_not_held_twice, tokens_that_are_not_ours_any_more_do_not_go_out,
 #ifdef HEADGATE_DEVELOPER
 		a_worker_may_die_while_it_ends_one_too_many,
 #endif

@@ -19,7 +19,7 @@
 
 /* How often those who wait for tokens look whether some came free. */
 #define ADVANCE_MS 200
-/* Who finds no time in this host's part of a shared limit asks again for so long: it may grow. */
+/* Who finds no time in this host's part of a shared limit asks again until for so long no more of it was in sight. */
 #define SHARE_PATIENCE_MS 1000
 /* How many bytes of a request make a token, about. */
 #define BYTES_PER_TOKEN 4
@@ -150,18 +150,23 @@ static bool have_tokens(struct provider_call *call, uint64_t now, uint64_t until
 	return false;
 }
 
-static bool may_grow(const struct provider_call *call, uint64_t now)
+/* Who is to get more waits for it as he would on one host. What others want, and so whether he is, is known after a while only. */
+static bool may_grow(struct provider_call *call, uint64_t now, uint64_t until)
 {
-	const struct provider *provider = call->provider;
+	const struct shm *shm = call->provider->all->shm;
+	unsigned window = SHM_WINDOW_PROVIDER(call->provider->index);
 
-	return now < call->granted_us / 1000 + SHARE_PATIENCE_MS &&
-		window_is_short(provider->all->shm, SHM_WINDOW_PROVIDER(provider->index));
+	if (now >= until || !window_is_short(shm, window))
+		return false;
+	if (!call->hoped_ms || window_grows(shm, window))
+		call->hoped_ms = now;
+	return now < call->hoped_ms + SHARE_PATIENCE_MS;
 }
 
 static bool have_appointment(struct provider_call *call, uint64_t now, uint64_t until)
 {
 	if (!call->appointed && !take(call, now, until)) {
-		if (may_grow(call, now)) {
+		if (may_grow(call, now, until)) {
 			return_tokens(call);
 			wait_until(call, now + ADVANCE_MS);
 			return false;

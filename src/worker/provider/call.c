@@ -187,7 +187,7 @@ static void start_over(struct provider_call *call, bool elsewhere)
 	answer_release(&call->answer);
 	call->answer = (struct answer){ 0 };
 	call->kept = call->missed = call->paused = call->resuming = call->key_parked = false;
-	call->uploaded = call->done_ms = 0;
+	call->uploaded = call->done_ms = call->hoped_ms = 0;
 	call->strandings = 0;
 	call->usage.first_token_us = 0;
 	call->detail[0] = 0;

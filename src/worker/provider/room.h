@@ -199,6 +199,7 @@ struct provider_call {
 	uint64_t granted_us;
 	uint64_t sent_us;  /* when this attempt left the line; 0: it did not */
 	uint64_t flown_us; /* how long earlier ones took from there on, at this provider */
+	uint64_t hoped_ms; /* when more of a shared limit was in sight, this attempt; 0: it was not looked for */
 	bool went_out;	   /* an attempt left this provider's line */
 	uint64_t token_us; /* when the last event of the stream came */
 	struct provider_usage usage;
