@@ -112,7 +112,7 @@ async def tokens(tap, sim, redis, nodes):
 async def of_a_key(tap, sim, nodes):
 	headers = {'Authorization': f'Bearer {KEY}'}
 	body = lambda n: chat_body(f'{n} [[sim:tokens=10,rate=20]]', stream=False)
-	asks = [asyncio.to_thread(request, nodes[n % 2].port, 'POST', '/v1/chat/completions', body(n), headers) for n in range(30)]
+	asks = [asyncio.to_thread(request, nodes[n % 2].port, 'POST', '/v1/chat/completions', body(n), headers) for n in range(40)]
 	got = [answer[0] for answer in await asyncio.gather(*asks)]
 	tap.is_(got.count(200), 40, 'all requests of a key at two nodes are answered')
 	most = sim.stats()['max_in_flight']
