@@ -85,8 +85,16 @@ async def more_and_fewer(tap, sim, gate):
 	shares = [n - before[pid] for pid, n in requests().items()]
 	tap.ok(len(shares) == 2 and min(shares) > 40, f'... each with its share of 200 clients ({shares})')
 
+def free_everywhere():
+	"""A port that nobody has at any address, [::1] included."""
+	with socket.create_server(('', 0), family=socket.AF_INET6, dualstack_ipv6=True) if socket.has_dualstack_ipv6() else socket.create_server(('', 0)) as s:
+		return s.getsockname()[1]
+
 async def everywhere(tap, sim, gate):
 	"""The same port on all addresses: both sockets are ours."""
+	start = len(gate.lines)
+	await asyncio.to_thread(reloaded, gate, sim, free_everywhere())
+	await asyncio.to_thread(took_over, gate, start)
 	knocking = Knocking(gate.port)
 	def change():
 		start = len(gate.lines)
