@@ -261,11 +261,6 @@ bool lease_next(const struct shm *shm, unsigned *i, struct lease_subject *s, str
 	return false;
 }
 
-static uint64_t min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /*
  * A slot that somebody takes by the limit before is not seen, if he is just at it: but once he sees ours he does not use it
  * (window_keep()), and what he took before that is seen when we look again.
@@ -276,8 +271,10 @@ static void write_window(struct shm *shm, const struct lease_subject *s, struct 
 	struct window_change change;
 
 	do {
-		schedule.limit = min(schedule.limit, room);
-		schedule.after = min(schedule.after, room);
+		if (room < schedule.limit)
+			schedule.limit = room;
+		if (room < schedule.after)
+			schedule.after = room;
 		window_change_begin(shm, s->number, schedule.limit, &change);
 		write_schedule(lease_of(shm, s->kind, s->number), &schedule);
 		window_change_end(shm, s->number, &change);
