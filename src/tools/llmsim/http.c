@@ -126,11 +126,12 @@ static void conn_broken(void *arg)
 
 /* ---- sending ------------------------------------------------------------ */
 
-/* How much the kernel took; a broken connection ends at the end of the turn. */
+/* How much the kernel took; a broken connection ends at the end of the turn. Who has an answer finds his request in the events. */
 static size_t conn_send(struct http_conn *c, const char *bytes, size_t len)
 {
 	ssize_t n;
 
+	events_flush();
 	do
 		n = send(c->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
